@@ -1,0 +1,95 @@
+"""Writing that leaves either the old file or the whole new one, never a torn one."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cryofind.errors import OutputError
+
+
+def _partial_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial.{os.getpid()}")
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _as_output_error(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        path, f"cannot be written ({error.strerror or error})", "free space or choose another place"
+    )
+
+
+@contextmanager
+def write_beside(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file at; on success it is synced and renamed to `path`.
+
+    Parents are created. When the block raises, the partial file is removed and `path` stays as it was.
+
+    Raises
+    ------
+    OutputError
+        If the file system refuses (full, read-only, a parent is a file).
+    """
+    partial = _partial_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with open(partial, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+        _fsync_folder(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _as_output_error(path, error) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def write_folder_beside(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to fill; on success it replaces `path` (a folder is swapped as a whole)."""
+    partial = _partial_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        yield partial
+        retired = partial.with_name(partial.name + ".old")
+        if path.exists():
+            os.replace(path, retired)
+        os.replace(partial, path)
+        shutil.rmtree(retired, ignore_errors=True)
+        _fsync_folder(path.parent)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise _as_output_error(path, error) from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with plain newlines."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes."""
+    with write_beside(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON document, indented, ending in a newline; non-finite numbers are refused."""
+    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,255 @@
+"""Every default, once: one frozen model per stage, changed by a TOML recipe and by `--set stage.key=value`."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cryofind.errors import ConfigError, advise_known_names
+
+Triple = tuple[int, int, int]
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PreprocessConfig(_Stage):
+    """Grey values and voxel spacing before the network."""
+
+    normalization: Literal["zscore", "percentile", "robust"] = "zscore"
+    clip_percentiles: tuple[float, float] = (0.1, 99.9)  # used by `percentile` and `robust`
+    statistics_stride: int = Field(4, ge=1)  # statistics are taken from every n-th voxel along each axis
+    polarity: Literal["report", "match"] = (
+        "report"  # `match` inverts a tomogram of the other contrast than the model's
+    )
+    max_nonfinite_fraction: float = Field(
+        0.0, ge=0.0, le=1.0
+    )  # NaN or inf voxels up to this share become the median
+
+
+class TargetConfig(_Stage):
+    """What the network is asked to say, drawn on the stride-2 grid."""
+
+    kind: Literal["point", "ball", "gaussian", "labels"] = "ball"
+    radius_factor: float = Field(
+        0.5, gt=0, le=2.0
+    )  # target radius (or Gaussian sigma) = factor x particle radius
+    radius_factors: dict[str, float] = {}  # by object, instead of radius_factor
+    ignore_shell_factor: float = Field(0.8, ge=0)  # cells between target and factor x radius carry no loss
+    segmentation: str | None = (
+        None  # copick segmentation (name, user or URI) with label volumes, for kind `labels`
+    )
+    annotated_region: Literal["everywhere", "near-picks", "mask"] = "everywhere"  # elsewhere there is no loss
+    annotated_distance_angstrom: float = Field(500.0, gt=0)  # for `near-picks`
+    annotated_mask: str | None = None  # copick segmentation that is non-zero where annotation is complete
+
+
+class ModelConfig(_Stage):
+    """The network."""
+
+    network: str = "res32"
+    widths: tuple[int, ...] | None = None  # channels at strides 2, 4, 8, 16; the network's own when None
+    encoder_blocks: tuple[int, ...] | None = None
+    decoder_blocks: tuple[int, ...] | None = None
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    options: dict[str, Any] = {}  # for networks of plug-ins
+
+
+class LossConfig(_Stage):
+    """The loss; each reads the fields it needs."""
+
+    name: str = "weighted_cross_entropy"
+    foreground_weight: float = Field(32.0, gt=0)  # weight of object cells against background in cross-entropy
+    object_weights: dict[str, float] = {}  # further weight by object
+    tversky_false_positive: float = Field(0.3, ge=0)
+    tversky_false_negative: float = Field(0.7, ge=0)
+    focal_gamma: float = Field(1.33, gt=0)
+    dice_share: float = Field(0.5, ge=0, le=1)  # share of Dice (or Tversky) in the mixed losses
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class AugmentConfig(_Stage):
+    """Random changes of training crops; probabilities are per crop."""
+
+    flip_probability: float = Field(0.5, ge=0, le=1)  # each axis on its own
+    quarter_turn_probability: float = Field(0.75, ge=0, le=1)  # 90-degree turns in xy
+    rotate_z_probability: float = Field(0.3, ge=0, le=1)  # any angle about z
+    tilt_degrees: float = Field(
+        0.0, ge=0, le=15
+    )  # rotations about x and y move the missing wedge: only when asked
+    scale_range: float = Field(0.05, ge=0, lt=0.5)  # 1 +- this
+    intensity_scale: float = Field(0.15, ge=0, lt=1)  # grey values x (1 +- this)
+    intensity_shift: float = Field(0.15, ge=0)  # + up to this many standard deviations
+    noise_sigma: float = Field(0.15, ge=0)  # Gaussian, up to this many standard deviations
+    mixup_probability: float = Field(0.0, ge=0, le=1)
+    copy_paste_probability: float = Field(0.0, ge=0, le=1)
+
+
+class TrainConfig(_Stage):
+    """The training loop."""
+
+    steps: int = Field(3000, ge=1)
+    batch_size: int = Field(8, ge=1)
+    crop_zyx: Triple = (64, 64, 64)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    gradient_clip: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    background_fraction: float = Field(0.15, ge=0, le=1)  # share of crops drawn anywhere
+    unlabelled_probability: float | None = Field(0.9, gt=0, le=1)  # background cells predicted above this ...
+    unlabelled_after: float = Field(
+        0.5, ge=0, le=1
+    )  # ... after this share of the steps carry no loss; None: never
+    validate_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(250, ge=1)
+    keep_best: bool = True  # the checkpoint of the best validation F-beta, not the last
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    devices: str = "auto"  # `auto`, `cpu`, `cuda`, `cuda:2` (two GPUs by DDP)
+    seed: int = 0
+
+
+class PredictConfig(_Stage):
+    """Network over a whole tomogram."""
+
+    device: str = "auto"
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    memory_gigabytes: float | None = Field(None, gt=0)  # None: half of what is free; above it, tiles
+    tile_zyx: Triple | None = None  # None: derived from memory
+    tile_overlap: float = Field(0.25, ge=0, lt=0.9)
+    test_time_augmentation: Literal[1, 2, 4, 8] = 1  # flips and quarter turns in xy
+    keep_probabilities: bool = False
+    segmentation_threshold: float = Field(0.5, gt=0, lt=1)
+
+
+class LocateConfig(_Stage):
+    """Probability volumes to picks. Distances derive from the particle's radius."""
+
+    method: Literal["peaks", "watershed"] = "peaks"
+    smoothing_angstrom: float = Field(0.0, ge=0)  # Gaussian sigma
+    floor: float = Field(0.02, gt=0, lt=1)  # candidates below this are dropped for good
+    separation_factor: float = Field(1.2, ge=0)  # least distance of two picks of one object, in radii
+    cross_separation_factor: float = Field(0.5, ge=0)  # ... of two objects, in radii of the smaller; 0: none
+    refine: bool = True  # sub-voxel position
+    watershed_threshold: float = Field(0.3, gt=0, lt=1)
+    min_volume_factor: float = Field(0.0, ge=0)  # watershed regions below factor x target ball are dropped
+    max_volume_factor: float = Field(8.0, gt=0)  # ... and above
+    border_angstrom: float = Field(0.0, ge=0)  # picks nearer to a face are dropped
+    max_candidates: int = Field(20000, ge=1)  # per object and run, best first
+
+
+class TuneConfig(_Stage):
+    """Thresholds and calibration from runs that the model never saw."""
+
+    calibrate: bool = True
+    min_picks: int = Field(5, ge=1)  # objects with fewer annotated picks keep their old threshold
+
+
+class ScoreConfig(_Stage):
+    """The metric."""
+
+    mode: Literal["kaggle", "one-to-one", "octopi"] = "kaggle"
+    beta: float = Field(4.0, gt=0)
+    distance_factor: float | None = Field(
+        None, gt=0
+    )  # match radius in particle radii; None: the mode's (0.5, octopi 0.8)
+
+
+class Config(_Stage):
+    """The whole recipe."""
+
+    preprocess: PreprocessConfig = PreprocessConfig()
+    targets: TargetConfig = TargetConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+    locate: LocateConfig = LocateConfig()
+    tune: TuneConfig = TuneConfig()
+    score: ScoreConfig = ScoreConfig()
+
+
+def load_config(recipe: Path | None = None, settings: Sequence[str] = ()) -> Config:
+    """Return the defaults, changed by a TOML recipe and then by `stage.key=value` settings.
+
+    Parameters
+    ----------
+    recipe
+        TOML file with a table per stage.
+    settings
+        Strings such as `train.learning_rate=3e-4`; the value is read as TOML, else as plain text.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (with the nearest known one) or a value does not fit.
+    """
+    document = _read_recipe(recipe) if recipe is not None else {}
+    for setting in settings:
+        _apply_setting(document, setting)
+    return parse_config(document, str(recipe) if recipe is not None else "--set")
+
+
+def parse_config(document: dict[str, Any], where: str) -> Config:
+    """Return the configuration of a nested dictionary; `where` names it in errors."""
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise _as_config_error(error, where) from error
+
+
+def _read_recipe(recipe: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(recipe.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            recipe, f"cannot be read ({error.strerror})", "give the path of a TOML recipe"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(recipe, f"is not TOML ({error})", "mend the file") from error
+
+
+def _apply_setting(document: dict[str, Any], setting: str) -> None:
+    dotted, equals, text = setting.partition("=")
+    keys = [key.strip() for key in dotted.split(".")]
+    if not equals or len(keys) < 2 or not all(keys):
+        raise ConfigError(
+            f"--set {setting}", "is not of the form stage.key=value", "write e.g. train.steps=500"
+        )
+    table = document
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {setting}", f"'{key}' is a value, not a table", "check the key")
+    table[keys[-1]] = _parse_value(text.strip())
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return None if text in {"none", "null"} else text
+
+
+def _as_config_error(error: ValidationError, where: str) -> ConfigError:
+    first = error.errors()[0]
+    dotted = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"{where}: {dotted}", "is not a known key", _advise_key(first["loc"]))
+    found = json.dumps(first["input"], default=str)[:80]
+    return ConfigError(f"{where}: {dotted}", f"{first['msg'].lower()}, found {found}", "change the value")
+
+
+def _advise_key(location: tuple[int | str, ...]) -> str:
+    fields = Config.model_fields
+    for part in location[:-1]:
+        annotation = fields[str(part)].annotation if str(part) in fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return "remove it"
+        fields = annotation.model_fields
+    return advise_known_names(str(location[-1]), fields)

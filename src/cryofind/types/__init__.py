@@ -1,0 +1,24 @@
+"""The nouns that the stages exchange: frozen and checked, free of files and of torch."""
+
+from cryofind.types.grid import VoxelGrid
+from cryofind.types.labels import LabelVolume
+from cryofind.types.names import check_name, check_run_name
+from cryofind.types.particles import ParticleSpec, find_spec
+from cryofind.types.picks import Picks
+from cryofind.types.probability import ProbabilityVolume
+from cryofind.types.scores import ObjectScore, ScoreReport
+from cryofind.types.tomogram import Tomogram
+
+__all__ = [
+    "LabelVolume",
+    "ObjectScore",
+    "ParticleSpec",
+    "Picks",
+    "ProbabilityVolume",
+    "ScoreReport",
+    "Tomogram",
+    "VoxelGrid",
+    "check_name",
+    "check_run_name",
+    "find_spec",
+]
