@@ -24,9 +24,7 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def _as_output_error(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        path, f"cannot be written ({error.strerror or error})", "free space or choose another place"
-    )
+    return OutputError(path, f"cannot be written ({error.strerror or error})", "free space or choose another place")
 
 
 @contextmanager

@@ -23,26 +23,18 @@ class PreprocessConfig(_Stage):
     normalization: Literal["zscore", "percentile", "robust"] = "zscore"
     clip_percentiles: tuple[float, float] = (0.1, 99.9)  # used by `percentile` and `robust`
     statistics_stride: int = Field(4, ge=1)  # statistics are taken from every n-th voxel along each axis
-    polarity: Literal["report", "match"] = (
-        "report"  # `match` inverts a tomogram of the other contrast than the model's
-    )
-    max_nonfinite_fraction: float = Field(
-        0.0, ge=0.0, le=1.0
-    )  # NaN or inf voxels up to this share become the median
+    polarity: Literal["report", "match"] = "report"  # `match` inverts a tomogram of the other contrast than the model's
+    max_nonfinite_fraction: float = Field(0.0, ge=0.0, le=1.0)  # NaN or inf voxels up to this share become the median
 
 
 class TargetConfig(_Stage):
     """What the network is asked to say, drawn on the stride-2 grid."""
 
     kind: Literal["point", "ball", "gaussian", "labels"] = "ball"
-    radius_factor: float = Field(
-        0.5, gt=0, le=2.0
-    )  # target radius (or Gaussian sigma) = factor x particle radius
+    radius_factor: float = Field(0.5, gt=0, le=2.0)  # target radius (or Gaussian sigma) = factor x particle radius
     radius_factors: dict[str, float] = {}  # by object, instead of radius_factor
     ignore_shell_factor: float = Field(0.8, ge=0)  # cells between target and factor x radius carry no loss
-    segmentation: str | None = (
-        None  # copick segmentation (name, user or URI) with label volumes, for kind `labels`
-    )
+    segmentation: str | None = None  # copick segmentation (name, user or URI) with label volumes, for kind `labels`
     annotated_region: Literal["everywhere", "near-picks", "mask"] = "everywhere"  # elsewhere there is no loss
     annotated_distance_angstrom: float = Field(500.0, gt=0)  # for `near-picks`
     annotated_mask: str | None = None  # copick segmentation that is non-zero where annotation is complete
@@ -78,9 +70,7 @@ class AugmentConfig(_Stage):
     flip_probability: float = Field(0.5, ge=0, le=1)  # each axis on its own
     quarter_turn_probability: float = Field(0.75, ge=0, le=1)  # 90-degree turns in xy
     rotate_z_probability: float = Field(0.3, ge=0, le=1)  # any angle about z
-    tilt_degrees: float = Field(
-        0.0, ge=0, le=15
-    )  # rotations about x and y move the missing wedge: only when asked
+    tilt_degrees: float = Field(0.0, ge=0, le=15)  # rotations about x and y move the missing wedge: only when asked
     scale_range: float = Field(0.05, ge=0, lt=0.5)  # 1 +- this
     intensity_scale: float = Field(0.15, ge=0, lt=1)  # grey values x (1 +- this)
     intensity_shift: float = Field(0.15, ge=0)  # + up to this many standard deviations
@@ -102,9 +92,7 @@ class TrainConfig(_Stage):
     ema_decay: float = Field(0.995, ge=0, lt=1)
     background_fraction: float = Field(0.15, ge=0, le=1)  # share of crops drawn anywhere
     unlabelled_probability: float | None = Field(0.9, gt=0, le=1)  # background cells predicted above this ...
-    unlabelled_after: float = Field(
-        0.5, ge=0, le=1
-    )  # ... after this share of the steps carry no loss; None: never
+    unlabelled_after: float = Field(0.5, ge=0, le=1)  # ... after this share of the steps carry no loss; None: never
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(250, ge=1)
     keep_best: bool = True  # the checkpoint of the best validation F-beta, not the last
@@ -207,9 +195,7 @@ def _read_recipe(recipe: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(recipe.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(
-            recipe, f"cannot be read ({error.strerror})", "give the path of a TOML recipe"
-        ) from error
+        raise ConfigError(recipe, f"cannot be read ({error.strerror})", "give the path of a TOML recipe") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(recipe, f"is not TOML ({error})", "mend the file") from error
 
@@ -218,9 +204,7 @@ def _apply_setting(document: dict[str, Any], setting: str) -> None:
     dotted, equals, text = setting.partition("=")
     keys = [key.strip() for key in dotted.split(".")]
     if not equals or len(keys) < 2 or not all(keys):
-        raise ConfigError(
-            f"--set {setting}", "is not of the form stage.key=value", "write e.g. train.steps=500"
-        )
+        raise ConfigError(f"--set {setting}", "is not of the form stage.key=value", "write e.g. train.steps=500")
     table = document
     for key in keys[:-1]:
         table = table.setdefault(key, {})

@@ -27,9 +27,7 @@ def angstrom_from_indices(
         Positions zyx in Angstrom.
     """
     indices = np.asarray(indices_zyx, dtype=np.float64)
-    return np.asarray(origin_zyx_angstrom, dtype=np.float64) + indices * np.asarray(
-        spacing_zyx_angstrom, np.float64
-    )
+    return np.asarray(origin_zyx_angstrom, dtype=np.float64) + indices * np.asarray(spacing_zyx_angstrom, np.float64)
 
 
 def indices_from_angstrom(

@@ -79,9 +79,7 @@ class VoxelGrid:
         """Return the nearest voxels zyx, shape (..., 3); they may lie outside the array."""
         return nearest_indices(self.indices_from_positions(positions_zyx_angstrom))
 
-    def contains(
-        self, positions_zyx_angstrom: ArrayLike, *, margin_angstrom: float = 0.0
-    ) -> NDArray[np.bool_]:
+    def contains(self, positions_zyx_angstrom: ArrayLike, *, margin_angstrom: float = 0.0) -> NDArray[np.bool_]:
         """Say which positions (..., 3) lie in the box, at least `margin_angstrom` from every face.
 
         The box runs from the origin to origin + extent, faces included.

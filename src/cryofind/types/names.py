@@ -26,13 +26,9 @@ def check_name(name: str, what: str = "object name") -> str:
     _check(name, what)
     if _UNSAFE_IN_COPICK.search(name):
         fixed = _UNSAFE_IN_COPICK.sub("-", name).strip("-")
-        raise NameRefused(
-            f"{what} {name!r}", "underscores and white space are not allowed", f"call it '{fixed}'"
-        )
+        raise NameRefused(f"{what} {name!r}", "underscores and white space are not allowed", f"call it '{fixed}'")
     if "multilabel" in name:
-        raise NameRefused(
-            f"{what} {name!r}", "'multilabel' marks segmentations in copick", "choose another name"
-        )
+        raise NameRefused(f"{what} {name!r}", "'multilabel' marks segmentations in copick", "choose another name")
     return name
 
 

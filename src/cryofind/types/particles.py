@@ -53,17 +53,11 @@ class ParticleSpec:
         if self.is_particle and radius is None:
             raise ConfigError(f"object '{self.name}': radius", "is missing", "give it in Angstrom")
         if radius is not None and not (math.isfinite(radius) and radius > 0):
-            raise ConfigError(
-                f"object '{self.name}': radius", f"is {radius}", "give a positive number of Angstrom"
-            )
+            raise ConfigError(f"object '{self.name}': radius", f"is {radius}", "give a positive number of Angstrom")
         if not 1 <= self.label <= 255:
-            raise ConfigError(
-                f"object '{self.name}': label", f"is {self.label}", "use a whole number from 1 to 255"
-            )
+            raise ConfigError(f"object '{self.name}': label", f"is {self.label}", "use a whole number from 1 to 255")
         if not (math.isfinite(self.score_weight) and self.score_weight >= 0):
-            raise ConfigError(
-                f"object '{self.name}': score_weight", f"is {self.score_weight}", "use 0 or more"
-            )
+            raise ConfigError(f"object '{self.name}': score_weight", f"is {self.score_weight}", "use 0 or more")
 
     @property
     def particle_radius_angstrom(self) -> float:

@@ -181,14 +181,10 @@ class Picks:
         try:
             rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise PicksError(
-                path, f"cannot be read ({error})", "give a picks.csv written by cryofind"
-            ) from error
+            raise PicksError(path, f"cannot be read ({error})", "give a picks.csv written by cryofind") from error
         header = tuple(rows[0]) if rows else ()
         if header != CSV_COLUMNS:
-            raise PicksError(
-                path, f"header is {','.join(header)[:80]!r}", f"expected {','.join(CSV_COLUMNS)!r}"
-            )
+            raise PicksError(path, f"header is {','.join(header)[:80]!r}", f"expected {','.join(CSV_COLUMNS)!r}")
         parsed = [_parse_row(path, line, row) for line, row in enumerate(rows[1:], start=2) if row]
         if not parsed:
             return cls.empty()
@@ -215,9 +211,7 @@ def _parse_row(path: Path, line: int, row: list[str]) -> tuple[str, str, list[fl
         except ValueError:
             finite = False
         if not finite:
-            raise PicksError(
-                f"{where}: {column}", f"is {text!r}", "give a finite number with a decimal point"
-            )
+            raise PicksError(f"{where}: {column}", f"is {text!r}", "give a finite number with a decimal point")
     if row[-1] not in {"0", "1"}:
         raise PicksError(f"{where}: selected", f"is {row[-1]!r}", "give 0 or 1")
     return row[0], row[1], [float(text) for text in row[2:]]

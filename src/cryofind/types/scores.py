@@ -71,8 +71,7 @@ class ScoreReport:
             "divisor": self.divisor,
             "objects": {name: score.to_dict() for name, score in self.objects.items()},
             "runs": {
-                run: {name: score.to_dict() for name, score in scores.items()}
-                for run, scores in self.runs.items()
+                run: {name: score.to_dict() for name, score in scores.items()} for run, scores in self.runs.items()
             },
             "in_sample_runs": list(self.in_sample_runs),
         }
