@@ -1,5 +1,6 @@
 """Every default, once: one frozen model per stage, changed by a TOML recipe and by `--set stage.key=value`."""
 
+import copy
 import json
 import tomllib
 from collections.abc import Sequence
@@ -162,8 +163,10 @@ class Config(_Stage):
     score: ScoreConfig = ScoreConfig()
 
 
-def load_config(recipe: Path | None = None, settings: Sequence[str] = ()) -> Config:
-    """Return the defaults, changed by a TOML recipe and then by `stage.key=value` settings.
+def load_config(
+    recipe: Path | None = None, settings: Sequence[str] = (), *, base: dict[str, Any] | None = None
+) -> Config:
+    """Return the defaults, changed by `base`, then by a TOML recipe, then by `stage.key=value` settings.
 
     Parameters
     ----------
@@ -171,16 +174,28 @@ def load_config(recipe: Path | None = None, settings: Sequence[str] = ()) -> Con
         TOML file with a table per stage.
     settings
         Strings such as `train.learning_rate=3e-4`; the value is read as TOML, else as plain text.
+    base
+        Nested dictionary that replaces defaults, such as the stages that a model was trained with.
 
     Raises
     ------
     ConfigError
         If a key is unknown (with the nearest known one) or a value does not fit.
     """
-    document = _read_recipe(recipe) if recipe is not None else {}
+    document = copy.deepcopy(base or {})
+    if recipe is not None:
+        _merge(document, _read_recipe(recipe))
     for setting in settings:
         _apply_setting(document, setting)
     return parse_config(document, str(recipe) if recipe is not None else "--set")
+
+
+def _merge(document: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(document.get(key), dict):
+            _merge(document[key], value)
+        else:
+            document[key] = value
 
 
 def parse_config(document: dict[str, Any], where: str) -> Config:

@@ -152,6 +152,17 @@ class Picks:
             self.rotations_zyx,
         )
 
+    def with_scores(self, scores: ArrayLike) -> "Picks":
+        """Return the same rows with other scores, shape (N,)."""
+        return Picks(
+            self.runs,
+            self.objects,
+            self.positions_zyx_angstrom,
+            np.asarray(scores, dtype=np.float64),
+            self.selected,
+            self.rotations_zyx,
+        )
+
     def to_csv_text(self) -> str:
         """Return the table as `picks.csv`: Angstrom with 3 decimals, score with 6, selected as 0 or 1."""
         text = io.StringIO()

@@ -1,0 +1,93 @@
+"""The command line: a lazy group, so that `cryofind --help` imports nothing heavy."""
+
+import logging
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+import cryofind
+from cryofind.errors import EXIT_USAGE, CryofindError
+
+# name -> one line for the list; the command is `command` in `cryofind.cli.NAME`.
+COMMANDS = {
+    "demo": "Make phantoms, train, pick and score: the whole road, without data.",
+    "init": "Make a copick project from loose tomograms and pick files.",
+    "train": "Train a model on the annotated runs of projects.",
+    "pick": "Pick the particles of tomograms.",
+    "tune": "Set a model's thresholds from annotated runs that it never saw.",
+    "score": "Compare picks with the truth.",
+    "submit": "Write picks as a Kaggle submission.",
+    "export": "Write picks for RELION, Dynamo, copick and others.",
+    "info": "Say what a file or project holds.",
+    "doctor": "Say what this computer can do, and what is wrong with an input.",
+    "config": "Print the resolved recipe.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"cryofind.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            from cryofind.errors import advise_known_names
+
+            ctx.fail(f"'{args[0]}' is not a command; {advise_known_names(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(cryofind.__version__, prog_name="cryofind")
+@click.option("--quiet", is_flag=True, help="Show warnings and errors only.")
+def application(quiet: bool) -> None:
+    """Find and name protein complexes in cryo-electron tomograms."""
+    _log_to_stderr(logging.WARNING if quiet else logging.INFO)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 all done, 1 some items failed, 2 usage or input error."""
+    try:
+        code: Any = application.main(args=arguments, prog_name="cryofind", standalone_mode=False)
+    except CryofindError as error:
+        click.echo(f"cryofind: error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("cryofind: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _log_to_stderr(level: int) -> None:
+    logger = logging.getLogger("cryofind")
+    logger.setLevel(level)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_OneLine())
+        logger.addHandler(handler)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        return f"{prefix}{record.getMessage()}"

@@ -1,0 +1,36 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+PATH = click.Path(path_type=Path)
+
+settings: Decorator = click.option(
+    "--set", "settings", multiple=True, metavar="STAGE.KEY=VALUE", help="Change one value of the recipe; repeatable."
+)
+recipe: Decorator = click.option("--recipe", type=PATH, help="TOML recipe with a table per stage.")
+tomogram: Decorator = click.option(
+    "--tomogram", "tomogram_uri", default="", metavar="TYPE[@SPACING]", help="Which tomograms, in copick's grammar."
+)
+runs: Decorator = click.option("--run", "runs", multiple=True, help="Only this run; repeatable.")
+voxel_size: Decorator = click.option(
+    "--voxel-size", "voxel_size", type=float, metavar="ANGSTROM", help="Voxel spacing, instead of what the files say."
+)
+allow_missing_chunks: Decorator = click.option(
+    "--allow-missing-chunks", is_flag=True, help="Read absent zarr chunks as empty (some writers leave those out)."
+)
+in_sample: Decorator = click.option(
+    "--in-sample", is_flag=True, help="Accept runs that the model was trained on; the result says so."
+)
+
+
+def check_voxel_size(voxel_size: float | None) -> float | None:
+    """Return a sane voxel spacing in Angstrom, or fail with a usage error."""
+    if voxel_size is not None and not 0.1 <= voxel_size <= 1000:
+        raise click.BadParameter(f"{voxel_size} is not between 0.1 and 1000 Angstrom", param_hint="--voxel-size")
+    return voxel_size

@@ -1,0 +1,53 @@
+"""`cryofind pick`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryofind.cli import options
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=options.PATH)
+@click.option("--out", required=True, type=options.PATH, help="Folder for picks.csv, copick overlay and run.json.")
+@click.option("--model", "models", multiple=True, help="Model name or folder; several make an ensemble.")
+@options.tomogram
+@options.runs
+@options.voxel_size
+@options.allow_missing_chunks
+@click.option("--segmentation", is_flag=True, help="Also write a label volume (copick multilabel).")
+@options.recipe
+@options.settings
+def command(
+    inputs: tuple[Path, ...],
+    out: Path,
+    models: tuple[str, ...],
+    recipe: Path | None,
+    settings: tuple[str, ...],
+    segmentation: bool,
+    **chosen: Any,
+) -> int:
+    """Pick the particles of tomograms.
+
+    INPUTS are copick configurations, Kaggle folders, MRC files (.mrc .rec .map) or OME-Zarr folders. A call that was
+    cut off goes on where it stopped. Exit code 1 means that some tomograms failed; they are named.
+    """
+    from cryofind.pipeline import DEFAULT_MODEL, InputSelection, load_model, pick_into_folder
+
+    picker = load_model(*(models or (DEFAULT_MODEL,)), recipe=recipe, settings=settings)
+    selection = InputSelection(
+        tomogram_uri=chosen["tomogram_uri"],
+        runs=chosen["runs"],
+        voxel_spacing_angstrom=options.check_voxel_size(chosen["voxel_size"]),
+        allow_missing_chunks=chosen["allow_missing_chunks"],
+    )
+    summary = pick_into_folder(inputs, out, picker, selection=selection, with_segmentation=segmentation)
+    for record in summary.records:
+        counts = ", ".join(f"{count} {name}" for name, count in record["selected"].items()) or "no picks"
+        click.echo(f"{record['run']}: {counts}")
+    for item in summary.failed:
+        click.echo(f"cryofind: error: {item.error}", err=True)
+    if summary.records:
+        click.echo(f"{len(summary.records)} of {len(summary.records) + len(summary.failed)} tomograms picked -> {out}")
+    return summary.exit_code

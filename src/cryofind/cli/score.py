@@ -1,0 +1,51 @@
+"""`cryofind score`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from cryofind.cli import options
+
+
+@click.command()
+@click.argument("predictions", type=options.PATH)
+@click.argument("truth", type=options.PATH)
+@click.option("--mode", type=click.Choice(["kaggle", "one-to-one", "octopi"]), help="How picks are matched.")
+@click.option("--beta", type=float, help="Weight of recall against precision (default 4).")
+@click.option("--all-candidates", is_flag=True, help="Score every candidate, not only the selected ones.")
+@click.option("--segmentation", is_flag=True, help="Also the Dice of the label volumes, by object.")
+@options.runs
+@options.in_sample
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    predictions: Path,
+    truth: Path,
+    mode: str | None,
+    beta: float | None,
+    all_candidates: bool,
+    segmentation: bool,
+    runs: tuple[str, ...],
+    in_sample: bool,
+    as_json: bool,
+) -> None:
+    """Compare PREDICTIONS with TRUTH.
+
+    Either side is a folder written by `cryofind pick`, a picks.csv, a submission.csv (id optional), a copick
+    configuration, a Kaggle folder, or a folder of picks JSON.
+    """
+    from cryofind.pipeline import score_paths, score_segmentations
+    from cryofind.score import format_score_table
+
+    changes = [f"score.{key}={value}" for key, value in (("mode", mode), ("beta", beta)) if value is not None]
+    report = score_paths(
+        predictions, truth, settings=changes, runs=runs, all_candidates=all_candidates, in_sample=in_sample
+    )
+    dice = score_segmentations(predictions, truth, runs=runs) if segmentation else None
+    if as_json:
+        document = report.to_dict() if dice is None else {**report.to_dict(), "dice": dice}
+        click.echo(json.dumps(document, indent=2))
+        return
+    click.echo(format_score_table(report))
+    for name, value in (dice or {}).items():
+        click.echo(f"Dice {name}: {value:.4f}")

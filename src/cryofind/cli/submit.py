@@ -1,0 +1,24 @@
+"""`cryofind submit`."""
+
+from pathlib import Path
+
+import click
+
+from cryofind.cli import options
+
+
+@click.command()
+@click.argument("folder", type=options.PATH)
+@click.option("--out", required=True, type=options.PATH, help="The submission CSV to write.")
+@click.option("--all-candidates", is_flag=True, help="Write every candidate, not only the selected ones.")
+def command(folder: Path, out: Path, all_candidates: bool) -> None:
+    """Write the picks of FOLDER as a Kaggle submission and check it strictly.
+
+    FOLDER was written by `cryofind pick`; a picks.csv or submission CSV is accepted too and checked the same way.
+    """
+    from cryofind.pipeline import submit_picks
+
+    count, notes = submit_picks(folder, out, all_candidates=all_candidates)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"{count} picks -> {out}")

@@ -1,0 +1,57 @@
+"""`cryofind train`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cryofind.cli import options
+
+
+@click.command()
+@click.argument("projects", nargs=-1, required=True, type=options.PATH)
+@click.option("--out", required=True, type=options.PATH, help="Folder of the model.")
+@options.recipe
+@click.option("--init", "init_model", help="Start from this model: trunk and objects of the same name are kept.")
+@click.option("--validation", "validation_runs", multiple=True, help="Hold this run out; repeatable.")
+@click.option("--folds", type=click.IntRange(min=2), help="Cross-validate; as many as runs leaves one run out.")
+@click.option(
+    "--keep",
+    type=click.Choice(["ensemble", "refit"]),
+    default="refit",
+    show_default=True,
+    help="With --folds: keep the folds as an ensemble, or train once more on all runs.",
+)
+@options.tomogram
+@options.runs
+@options.voxel_size
+@options.allow_missing_chunks
+@options.settings
+def command(
+    projects: tuple[Path, ...],
+    out: Path,
+    recipe: Path | None,
+    settings: tuple[str, ...],
+    init_model: str | None,
+    validation_runs: tuple[str, ...],
+    folds: int | None,
+    keep: str,
+    **chosen: Any,
+) -> None:
+    """Train a model on the annotated runs of PROJECTS (copick configurations or Kaggle folders).
+
+    A call that was cut off goes on from its last checkpoint. With --folds the thresholds come from out-of-fold
+    picks, which are written beside the model.
+    """
+    from cryofind.config import load_config
+    from cryofind.pipeline import InputSelection, TrainRequest, train_model
+
+    selection = InputSelection(
+        tomogram_uri=chosen["tomogram_uri"],
+        runs=chosen["runs"],
+        voxel_spacing_angstrom=options.check_voxel_size(chosen["voxel_size"]),
+        allow_missing_chunks=chosen["allow_missing_chunks"],
+    )
+    request = TrainRequest(projects, out, selection, validation_runs, init_model, folds, keep)
+    for line in train_model(request, load_config(recipe, settings)):
+        click.echo(line)

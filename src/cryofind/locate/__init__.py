@@ -1,0 +1,24 @@
+"""Probability volumes to picks: peaks or regions, one per particle, and the thresholds that select them."""
+
+from cryofind.locate.calibrate import apply_calibration, fit_calibration
+from cryofind.locate.find import find_picks
+from cryofind.locate.peaks import Peaks, find_peaks
+from cryofind.locate.refine import refine_peaks
+from cryofind.locate.split_merge import Regions, find_regions
+from cryofind.locate.suppress import suppress_neighbours
+from cryofind.locate.thresholds import Threshold, ThresholdCurve, fit_threshold
+
+__all__ = [
+    "Peaks",
+    "Regions",
+    "Threshold",
+    "ThresholdCurve",
+    "apply_calibration",
+    "find_peaks",
+    "find_picks",
+    "find_regions",
+    "fit_calibration",
+    "fit_threshold",
+    "refine_peaks",
+    "suppress_neighbours",
+]

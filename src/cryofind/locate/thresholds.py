@@ -1,0 +1,118 @@
+"""The score above which picks are worth submitting."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdCurve:
+    """What every distinct score would give as threshold, highest first; arrays of shape (T,).
+
+    Parameters
+    ----------
+    thresholds
+        The distinct scores: candidates at or above are selected.
+    true_positives
+        Distinct references hit.
+    candidate_counts
+        Candidates selected.
+    f_beta
+        F-beta of the selection.
+    """
+
+    thresholds: Floats
+    true_positives: NDArray[np.int64]
+    candidate_counts: NDArray[np.int64]
+    f_beta: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Threshold:
+    """The best threshold of one object.
+
+    Parameters
+    ----------
+    value
+        Candidates with at least this score are selected.
+    f_beta
+        F-beta of that selection; 0 if no candidate hits a reference, and then `value` says nothing.
+    curve
+        F-beta of all thresholds.
+    """
+
+    value: float
+    f_beta: float
+    curve: ThresholdCurve
+
+
+def fit_threshold(scores: ArrayLike, pairs: ArrayLike, reference_count: int, *, beta: float) -> Threshold:
+    """Return the threshold of highest F-beta over candidates of which it is known what they hit.
+
+    F-beta = (1 + beta^2) TP / (beta^2 reference_count + selected candidates), where TP counts the distinct references
+    hit by a selected candidate (the challenge's rule in closed form). Of equally good thresholds the middle one is
+    taken; the value lies half-way to the next lower score, since nothing in between was seen (at the lowest score it
+    is that score itself).
+
+    Parameters
+    ----------
+    scores
+        Scores of N candidates of one object, all runs pooled.
+    pairs
+        Shape (P, 2): index of a candidate and index of a reference in its reach. A candidate may hit several
+        references, a reference may be hit by several candidates. A row's reference -1 stands for none.
+    reference_count
+        Number of references, missed ones included, at least 1.
+    beta
+        Weight of recall against precision.
+
+    Returns
+    -------
+    Threshold
+
+    Raises
+    ------
+    ValueError
+        If there is no reference, a score is not finite, or an index is out of range.
+    """
+    score_array = np.asarray(scores, dtype=np.float64).reshape(-1)
+    pair_array = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+    pair_array = pair_array[pair_array[:, 1] >= 0]
+    _check(score_array, pair_array, reference_count)
+    curve = _trace_curve(score_array, pair_array, reference_count, beta)
+    if not len(curve.f_beta) or curve.f_beta.max() == 0:
+        return Threshold(1.0, 0.0, curve)
+    best = _middle_best(curve.f_beta)
+    following = curve.thresholds[best : best + 2]
+    return Threshold(float(following.mean()), float(curve.f_beta[best]), curve)
+
+
+def _check(scores: Floats, pairs: NDArray[np.int64], reference_count: int) -> None:
+    if reference_count < 1:
+        raise ValueError("a threshold needs at least one reference")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite")
+    if len(pairs) and (pairs[:, 0].min() < 0 or (pairs.max(axis=0) >= (len(scores), reference_count)).any()):
+        raise ValueError(f"pairs name candidates or references beyond {len(scores)} and {reference_count}")
+
+
+def _trace_curve(scores: Floats, pairs: NDArray[np.int64], reference_count: int, beta: float) -> ThresholdCurve:
+    thresholds = np.unique(scores)[::-1]
+    best_hit = np.full(reference_count, -np.inf)
+    np.maximum.at(best_hit, pairs[:, 1], scores[pairs[:, 0]])
+    candidate_counts = _count_at_least(scores, thresholds)
+    true_positives = _count_at_least(best_hit, thresholds)
+    f_beta = (1 + beta**2) * true_positives / (beta**2 * reference_count + candidate_counts)
+    return ThresholdCurve(thresholds, true_positives, candidate_counts, f_beta)
+
+
+def _count_at_least(values: Floats, thresholds: Floats) -> NDArray[np.int64]:
+    return np.asarray(len(values) - np.searchsorted(np.sort(values), thresholds, side="left"), dtype=np.int64)
+
+
+def _middle_best(f_beta: Floats) -> int:
+    best = np.flatnonzero(f_beta >= f_beta.max() - 1e-12)
+    return int(best[len(best) // 2])

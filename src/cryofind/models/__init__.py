@@ -1,0 +1,35 @@
+"""Networks, and the folders they are kept in. Networks know nothing of files of data or of picks."""
+
+from cryofind.models.blocks import ToStrideTwo
+from cryofind.models.card import CardObject, ModelCard, SeenRun, card_objects, parse_card
+from cryofind.models.fold import fold_batch_norm
+from cryofind.models.unet import ResidualUNet, build_network, network_multiple
+from cryofind.models.weights import (
+    LoadedModel,
+    find_model,
+    initialize_from,
+    load_model_folder,
+    model_hash,
+    save_model,
+    shipped_model_names,
+)
+
+__all__ = [
+    "CardObject",
+    "LoadedModel",
+    "ModelCard",
+    "ResidualUNet",
+    "SeenRun",
+    "ToStrideTwo",
+    "build_network",
+    "card_objects",
+    "find_model",
+    "fold_batch_norm",
+    "initialize_from",
+    "load_model_folder",
+    "model_hash",
+    "network_multiple",
+    "parse_card",
+    "save_model",
+    "shipped_model_names",
+]

@@ -1,0 +1,251 @@
+"""Annotated runs of projects, read and preprocessed once, ready to train on."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryofind.config import Config
+from cryofind.errors import PicksError, ProjectError
+from cryofind.io import Project, TomogramEntry, fingerprint_volume, open_project
+from cryofind.models import SeenRun
+from cryofind.pipeline.inputs import InputSelection, choose_one_per_run
+from cryofind.preprocess import detect_polarity, preprocess_tomogram
+from cryofind.progress import report_progress
+from cryofind.train import TrainingRun
+from cryofind.types import ParticleSpec, Picks, Tomogram
+
+logger = logging.getLogger("cryofind")
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedRun:
+    """One tomogram of one annotated run.
+
+    Parameters
+    ----------
+    tomogram
+        Preprocessed, at the corpus's voxel spacing.
+    truth
+        Annotated picks of the corpus's objects.
+    seen
+        What lets the run be recognised later.
+    polarity
+        Contrast that was found: `dark`, `bright` or `unclear`.
+    training
+        The same for the sampler.
+    """
+
+    tomogram: Tomogram
+    truth: Picks
+    seen: SeenRun
+    polarity: str
+    training: TrainingRun
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return self.tomogram.run
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Everything a training learns from.
+
+    Parameters
+    ----------
+    specs
+        Objects in channel order.
+    spacing_angstrom
+        Voxel spacing of all tomograms, Angstrom.
+    runs
+        Annotated runs; one run may stand there with several flavours.
+    """
+
+    specs: tuple[ParticleSpec, ...]
+    spacing_angstrom: float
+    runs: tuple[AnnotatedRun, ...]
+
+    @property
+    def run_names(self) -> tuple[str, ...]:
+        """Names of the runs, each once, in order."""
+        return tuple(dict.fromkeys(run.run for run in self.runs))
+
+    @property
+    def flavours(self) -> tuple[str, ...]:
+        """Kinds of reconstruction that occur."""
+        return tuple(dict.fromkeys(run.tomogram.flavour for run in self.runs if run.tomogram.flavour))
+
+    @property
+    def polarity(self) -> str:
+        """The contrast that all runs agree on, or `unclear`."""
+        found = {run.polarity for run in self.runs}
+        return found.pop() if len(found) == 1 else "unclear"
+
+    def truth(self, names: Sequence[str]) -> Picks:
+        """Return the annotated picks of runs, each run once."""
+        first = {run.run: run.truth for run in reversed(self.runs)}
+        return Picks.concatenate(first[name] for name in names)
+
+    def of(self, names: Sequence[str]) -> list[AnnotatedRun]:
+        """Return the entries of runs."""
+        return [run for run in self.runs if run.run in set(names)]
+
+
+def read_corpus(paths: Sequence[Path], selection: InputSelection, config: Config) -> Corpus:
+    """Read the annotated runs of projects.
+
+    Raises
+    ------
+    ProjectError
+        If no run is annotated, or projects disagree on an object.
+    PicksError
+        If picks lie outside their tomogram.
+    """
+    projects = [open_project(path) for path in paths]
+    specs = _agree_on_objects(projects)
+    jobs = [(project, entry) for project in projects for entry in _annotated_entries(project, selection)]
+    if not jobs:
+        advice = "give a project whose runs have picks; `cryofind info` says what is there"
+        raise ProjectError(paths[0], "holds no annotated run with a tomogram", advice)
+    _refuse_shared_names(jobs)
+    spacing = jobs[0][1].read_grid(voxel_spacing_angstrom=selection.voxel_spacing_angstrom).spacing_angstrom
+    occurring = {name for project, entry in jobs for name in project.read_picks(runs=(entry.run,)).object_names}
+    kept = tuple(spec for spec in specs if spec.name in occurring or not spec.is_particle)
+    for spec in specs:
+        if spec not in kept:
+            logger.info("%s: no annotated pick, left out of the model", spec.name)
+    runs = []
+    with report_progress("reading", len(jobs)) as progress:
+        for project, entry in jobs:
+            runs.append(_read_run(project, entry, selection, kept, spacing, config))
+            progress.advance(note=entry.run)
+    return Corpus(kept, spacing, tuple(runs))
+
+
+def _agree_on_objects(projects: Sequence[Project]) -> tuple[ParticleSpec, ...]:
+    by_name: dict[str, ParticleSpec] = {}
+    for project in projects:
+        for spec in project.objects:
+            known = by_name.setdefault(spec.name, spec)
+            if (known.radius_angstrom, known.label) != (spec.radius_angstrom, spec.label):
+                problem = (
+                    f"has radius {spec.radius_angstrom} and label {spec.label}, "
+                    f"elsewhere {known.radius_angstrom} and {known.label}"
+                )
+                raise ProjectError(f"{project.path}: object {spec.name}", problem, "make the projects agree")
+    particles = [spec for spec in by_name.values() if spec.is_particle]
+    return tuple(sorted(particles, key=lambda spec: spec.label))
+
+
+def _annotated_entries(project: Project, selection: InputSelection) -> list[TomogramEntry]:
+    annotated = {picks.run for picks in project.picks_entries}
+    if selection.tomogram_uri:
+        entries = project.select_tomograms(selection.tomogram_uri, runs=selection.runs)
+    else:
+        entries = choose_one_per_run(project, selection)
+    return [entry for entry in entries if entry.run in annotated]
+
+
+def _refuse_shared_names(jobs: Sequence[tuple[Project, TomogramEntry]]) -> None:
+    owner: dict[str, Path] = {}
+    for project, entry in jobs:
+        other = owner.setdefault(entry.run, project.path)
+        if other != project.path:
+            raise ProjectError(f"run {entry.run}", f"stands in {other} and in {project.path}", "rename one")
+
+
+def read_annotated(project: Project, entry: TomogramEntry, selection: InputSelection) -> tuple[Tomogram, Picks]:
+    """Return a run's tomogram as it is in the file, and its annotated picks.
+
+    Raises
+    ------
+    PicksError
+        If picks lie outside the tomogram.
+    """
+    tomogram = entry.read(
+        voxel_spacing_angstrom=selection.voxel_spacing_angstrom, allow_missing_chunks=selection.allow_missing_chunks
+    )
+    picks = project.read_picks(runs=(entry.run,))
+    outside = ~tomogram.grid.contains(picks.positions_zyx_angstrom)
+    if outside.any():
+        worst = np.round(picks.positions_zyx_angstrom[outside][0], 1)
+        problem = (
+            f"{int(outside.sum())} of {len(picks)} picks lie outside the tomogram, such as z, y, x = {worst.tolist()} "
+            f"in a box of {np.round(tomogram.grid.extent_zyx_angstrom, 1).tolist()} Angstrom"
+        )
+        raise PicksError(f"{project.path}: run {entry.run}", problem, "check unit, axis order and voxel spacing")
+    return tomogram, picks
+
+
+def remember_run(tomogram: Tomogram, truth: Picks, *, role: str) -> SeenRun:
+    """Return what lets a run be recognised later, whatever its file, name or flavour."""
+    return SeenRun.model_validate(
+        {
+            "run": tomogram.run,
+            "role": role,
+            "volume_sha256": (fingerprint_volume(tomogram.volume_zyx),),
+            "picks_sha256": truth.fingerprint(),
+        }
+    )
+
+
+def _read_run(
+    project: Project,
+    entry: TomogramEntry,
+    selection: InputSelection,
+    specs: tuple[ParticleSpec, ...],
+    spacing_angstrom: float,
+    config: Config,
+) -> AnnotatedRun:
+    tomogram, picks = read_annotated(project, entry, selection)
+    seen = remember_run(tomogram, picks, role="train")
+    polarity = detect_polarity(tomogram.volume_zyx)
+    prepared = preprocess_tomogram(tomogram, config.preprocess, spacing_angstrom=spacing_angstrom)
+    for note in prepared.notes:
+        logger.info("%s: %s", entry.run, note)
+    names = [spec.name for spec in specs]
+    truth = picks.where(np.isin(picks.objects, names))
+    labels = _read_labels(project, entry, specs, config)
+    training = TrainingRun(
+        run=entry.run,
+        volume_zyx=prepared.volume_zyx.astype(np.float16),
+        grid=prepared.grid,
+        positions_zyx_angstrom=truth.positions_zyx_angstrom,
+        channels=np.array([names.index(str(name)) for name in truth.objects], dtype=np.int64),
+        labels_zyx=labels,
+        annotated_mask_zyx=_read_mask(project, entry, config),
+    )
+    return AnnotatedRun(prepared, truth, seen, polarity, training)
+
+
+def _read_labels(
+    project: Project, entry: TomogramEntry, specs: tuple[ParticleSpec, ...], config: Config
+) -> NDArray[np.uint8] | None:
+    """Return the run's label volume with label = channel + 1, if targets are labels."""
+    if config.targets.kind != "labels":
+        return None
+    labels = _read_segmentation(project, entry, config.targets.segmentation or "*", "targets.segmentation")
+    channels = np.zeros(256, dtype=np.uint8)
+    for channel, spec in enumerate(specs):
+        channels[spec.label] = channel + 1
+    return channels[labels]
+
+
+def _read_mask(project: Project, entry: TomogramEntry, config: Config) -> NDArray[np.bool_] | None:
+    if config.targets.annotated_region != "mask":
+        return None
+    mask = _read_segmentation(project, entry, config.targets.annotated_mask or "annotated", "targets.annotated_mask")
+    return mask > 0
+
+
+def _read_segmentation(project: Project, entry: TomogramEntry, uri: str, field: str) -> NDArray[np.uint8]:
+    found = project.select_segmentations(uri, runs=(entry.run,))
+    if len(found) != 1:
+        problem = f"has {len(found)} segmentations that match '{uri}'"
+        raise ProjectError(f"{project.path}: run {entry.run}", problem, f"set {field} to exactly one")
+    names = {spec.label: spec.name for spec in project.objects}
+    return found[0].read(names).labels_zyx.astype(np.uint8)

@@ -1,0 +1,164 @@
+"""`cryofind info` and `cryofind doctor`: what is there, what is wrong with it, what this computer can do."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import cryofind
+from cryofind.errors import CryofindError
+from cryofind.io import Project, TomogramEntry, describe_path, diagnose_tomogram, open_project
+from cryofind.pipeline.pick import PICKS_NAME
+from cryofind.pipeline.records import read_record
+from cryofind.preprocess import detect_polarity
+from cryofind.types import Picks, Tomogram
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `doctor` has to say about an input.
+
+    Parameters
+    ----------
+    lines
+        To be shown, in order.
+    has_problems
+        Whether something needs mending.
+    """
+
+    lines: tuple[str, ...]
+    has_problems: bool
+
+
+def describe(path: Path) -> list[str]:
+    """Say what a path holds: a model, a result, or anything that `cryofind.io.describe_path` knows.
+
+    Raises
+    ------
+    CryofindError
+        If nothing there can be understood.
+    """
+    if (path / "model.json").is_file():
+        return _describe_model(path)
+    if (path / PICKS_NAME).is_file():
+        return _describe_result(path)
+    return list(describe_path(path))
+
+
+def _describe_model(folder: Path) -> list[str]:
+    from cryofind.models import load_model_folder
+
+    card = load_model_folder(folder).card
+    lines = [
+        f"model {card.name}: {card.network.network}, {card.activation}, {card.voxel_spacing_angstrom:.3f} A per voxel,"
+        f" trained on {', '.join(card.flavours) or 'unnamed'} tomograms with {card.polarity} particles"
+    ]
+    for spec in card.specs():
+        threshold = card.thresholds.get(spec.name)
+        chosen = "default threshold" if threshold is None else f"threshold {threshold:.4f}"
+        lines.append(f"  {spec.name}: radius {spec.radius_angstrom} A, {chosen}")
+    lines.append(f"seen runs: {', '.join(f'{run.run} ({run.role})' for run in card.training_runs) or 'none'}")
+    return lines
+
+
+def _describe_result(folder: Path) -> list[str]:
+    picks = Picks.from_csv(folder / PICKS_NAME)
+    record = read_record(folder) or {}
+    models = ", ".join(model["name"] for model in record.get("models", [])) or "unknown model"
+    lines = [f"picks of {len(picks.run_names)} runs by {models}: {len(picks)} candidates"]
+    for run in picks.run_names:
+        of_run = picks.of_run(run).only_selected()
+        counts = ", ".join(f"{len(of_run.of_object(name))} {name}" for name in of_run.object_names)
+        lines.append(f"  {run}: {counts or 'none selected'}")
+    return lines
+
+
+def examine_computer() -> list[str]:
+    """Say what this computer can do."""
+    import torch
+
+    from cryofind.predict import choose_device, choose_precision
+
+    device = choose_device("auto")
+    lines = [
+        f"cryofind {cryofind.__version__}, torch {torch.__version__}",
+        f"cores: {os.cpu_count()}; memory: {_memory_gigabytes():.1f} GB; "
+        f"free disk here: {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB",
+        f"networks run on {device} in {str(choose_precision('auto', device)).removeprefix('torch.')}",
+    ]
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        lines.append(f"GPUs: {', '.join(names)}")
+    else:
+        lines.append("no GPU found: everything runs on the CPU")
+    return lines
+
+
+def _memory_gigabytes() -> float:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
+def examine_input(path: Path, model: str | None = None) -> Findings:
+    """Read every tomogram and pick of an input and say what is wrong with it, and with a model on it.
+
+    Raises
+    ------
+    CryofindError
+        If the input cannot be opened at all.
+    """
+    project = open_project(path)
+    card = None
+    if model is not None:
+        from cryofind.pipeline.picker import load_model
+
+        card = load_model(model).card
+    lines: list[str] = []
+    problems = 0
+    for entry in project.tomograms:
+        findings = _examine_tomogram(project, entry, card)
+        problems += sum(1 for finding in findings if finding.startswith("problem"))
+        lines += [f"{entry.run} {entry.flavour}: {finding}" for finding in findings]
+    lines.append("no problem found" if not problems else f"{problems} problems found")
+    return Findings(tuple(lines), problems > 0)
+
+
+def _examine_tomogram(project: Project, entry: TomogramEntry, card: object) -> list[str]:
+    try:
+        tomogram = entry.read()
+        findings = [*tomogram.notes, *diagnose_tomogram(tomogram)]
+        findings.append(f"particles look {detect_polarity(tomogram.volume_zyx)}")
+        findings += _examine_picks(project, tomogram)
+        findings += _examine_fit(tomogram, card)
+    except CryofindError as error:
+        return [f"problem: {error}"]
+    return findings
+
+
+def _examine_picks(project: Project, tomogram: Tomogram) -> list[str]:
+    picks = project.read_picks(runs=(tomogram.run,))
+    if not len(picks):
+        return ["no annotated picks"]
+    outside = int((~tomogram.grid.contains(picks.positions_zyx_angstrom)).sum())
+    if outside:
+        return [f"problem: {outside} of {len(picks)} picks lie outside the tomogram; check unit and axis order"]
+    depth = np.percentile(picks.positions_zyx_angstrom[:, 0], [2, 98])
+    return [f"{len(picks)} annotated picks, at z {depth[0]:.0f} to {depth[1]:.0f} A"]
+
+
+def _examine_fit(tomogram: Tomogram, card: object) -> list[str]:
+    from cryofind.models import ModelCard
+
+    if not isinstance(card, ModelCard):
+        return []
+    findings = []
+    ratio = tomogram.grid.spacing_angstrom / card.voxel_spacing_angstrom
+    if not 0.67 <= ratio <= 1.5:
+        findings.append(f"problem: voxel spacing is {ratio:.2f} times the model's; rebin it or use another model")
+    elif abs(ratio - 1) > 0.01:
+        findings.append(f"will be resampled from {tomogram.grid.spacing_angstrom:.3f} A to the model's spacing")
+    polarity = detect_polarity(tomogram.volume_zyx)
+    if {polarity, card.polarity} == {"dark", "bright"}:
+        findings.append(f"problem: particles look {polarity}, the model expects {card.polarity}; set preprocess.polarity=match")
+    return findings

@@ -1,0 +1,134 @@
+"""Which tomograms a command works on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryofind.errors import CryofindError, ProjectError
+from cryofind.io import Project, TomogramEntry, open_project
+
+
+@dataclass(frozen=True)
+class InputSelection:
+    """Which tomograms to take from the inputs.
+
+    Parameters
+    ----------
+    tomogram_uri
+        `type` or `type@spacing` in copick's grammar; empty for the only one, or the model's.
+    runs
+        Names of the runs to take; empty for all.
+    voxel_spacing_angstrom
+        Overrides what the files say.
+    allow_missing_chunks
+        Accept zarr arrays with absent chunks.
+    """
+
+    tomogram_uri: str = ""
+    runs: tuple[str, ...] = ()
+    voxel_spacing_angstrom: float | None = None
+    allow_missing_chunks: bool = False
+
+
+@dataclass(frozen=True)
+class FailedItem:
+    """An input that could not be worked on, and why; `run` is empty when not even its name is known."""
+
+    item: str
+    error: CryofindError
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class CollectedInputs:
+    """What was found: projects, one tomogram per run, and what failed."""
+
+    projects: tuple[Project, ...]
+    entries: tuple[TomogramEntry, ...]
+    failed: tuple[FailedItem, ...]
+
+
+def collect_tomograms(
+    inputs: Sequence[Path], selection: InputSelection, *, preferred_flavours: Sequence[str] = ()
+) -> CollectedInputs:
+    """Find one tomogram per run in the inputs; inputs that cannot be opened are listed, not raised.
+
+    Raises
+    ------
+    ProjectError
+        If two inputs hold the same run, a named run is missing, or a run has several tomograms and none is chosen.
+    """
+    projects, entries, failed = [], [], []
+    for path in inputs:
+        try:
+            project = open_project(path)
+            entries.extend(choose_one_per_run(project, selection, preferred_flavours=preferred_flavours))
+        except CryofindError as error:
+            failed.append(FailedItem(str(path), error))
+        else:
+            projects.append(project)
+    _refuse_repeated_runs(entries)
+    _refuse_absent_runs(selection.runs, entries, projects)
+    return CollectedInputs(tuple(projects), tuple(entries), tuple(failed))
+
+
+def choose_one_per_run(
+    project: Project, selection: InputSelection, *, preferred_flavours: Sequence[str] = ()
+) -> tuple[TomogramEntry, ...]:
+    """Return one tomogram for each run of a project that has any.
+
+    A run with several takes the first of `preferred_flavours` that it has.
+
+    Raises
+    ------
+    ProjectError
+        If nothing matches, or the choice stays open.
+    """
+    runs = tuple(run for run in selection.runs if run in project.runs)
+    if selection.runs and not runs:
+        return ()
+    entries = project.select_tomograms(selection.tomogram_uri, runs=runs)
+    if not entries:
+        found = ", ".join(sorted({entry.flavour for entry in project.tomograms})) or "none"
+        asked = f" that matches '{selection.tomogram_uri}'" if selection.tomogram_uri else ""
+        raise ProjectError(project.path, f"holds no tomogram{asked} (found: {found})", "check the path and --tomogram")
+    by_run: dict[str, list[TomogramEntry]] = {}
+    for entry in entries:
+        by_run.setdefault(entry.run, []).append(entry)
+    return tuple(_choose(project, candidates, preferred_flavours) for candidates in by_run.values())
+
+
+def _choose(project: Project, entries: list[TomogramEntry], preferred: Sequence[str]) -> TomogramEntry:
+    if len(entries) == 1:
+        return entries[0]
+    for flavour in preferred:
+        matching = [entry for entry in entries if entry.flavour == flavour]
+        if len(matching) == 1:
+            return matching[0]
+    described = ", ".join(_describe(entry) for entry in entries)
+    raise ProjectError(
+        f"{project.path}: run {entries[0].run}", f"has several tomograms: {described}", "choose one with --tomogram"
+    )
+
+
+def _describe(entry: TomogramEntry) -> str:
+    return entry.flavour if entry.spacing_angstrom is None else f"{entry.flavour}@{entry.spacing_angstrom:.3f}"
+
+
+def _refuse_repeated_runs(entries: Sequence[TomogramEntry]) -> None:
+    seen: dict[str, TomogramEntry] = {}
+    for entry in entries:
+        other = seen.setdefault(entry.run.casefold(), entry)
+        if other is not entry:
+            problem = f"stands for two tomograms: {other.path} and {entry.path}"
+            raise ProjectError(f"run {entry.run}", problem, "pick them into two folders, or rename one")
+
+
+def _refuse_absent_runs(
+    runs: Sequence[str], entries: Sequence[TomogramEntry], projects: Sequence[Project]
+) -> None:
+    found = {entry.run for entry in entries}
+    absent = [run for run in runs if run not in found]
+    if absent and projects:
+        known = ", ".join(sorted({run for project in projects for run in project.runs})[:20])
+        raise ProjectError(f"--run {absent[0]}", "is not in the input", f"known runs: {known or 'none'}")

@@ -1,0 +1,214 @@
+"""A model ready to pick: tomogram in, picks out."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from cryofind.config import Config, load_config
+from cryofind.errors import ModelError
+from cryofind.locate import find_picks
+from cryofind.models import ModelCard, find_model, load_model_folder, network_multiple
+from cryofind.pipeline.ensembles import member_folders
+from cryofind.pipeline.selection import select_picks
+from cryofind.predict import predict_probabilities, segment_probabilities
+from cryofind.preprocess import preprocess_tomogram
+from cryofind.types import LabelVolume, ParticleSpec, Picks, ProbabilityVolume, Tomogram, VoxelGrid
+
+logger = logging.getLogger("cryofind")
+
+
+@dataclass(frozen=True, eq=False)
+class PickResult:
+    """Everything that came out of one tomogram.
+
+    Parameters
+    ----------
+    picks
+        Every candidate above the floor; `selected` marks those above the object's threshold.
+    probabilities
+        What the network said.
+    notes
+        What was assumed, mended or found odd, a line each.
+    seconds
+        Wall time by stage.
+    """
+
+    picks: Picks
+    probabilities: ProbabilityVolume
+    notes: tuple[str, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Picker:
+    """One model, or an ensemble of models with the same objects and activation.
+
+    Parameters
+    ----------
+    networks
+        The members, in evaluation mode.
+    cards
+        Their model cards, in the same order; thresholds and calibration come from the first.
+    folders
+        Where they were loaded from.
+    config
+        The resolved recipe.
+    """
+
+    networks: tuple[nn.Module, ...]
+    cards: tuple[ModelCard, ...]
+    folders: tuple[Path, ...]
+    config: Config
+
+    @property
+    def card(self) -> ModelCard:
+        """The first member's card."""
+        return self.cards[0]
+
+    @property
+    def specs(self) -> tuple[ParticleSpec, ...]:
+        """What the model looks for, in channel order."""
+        return self.card.specs()
+
+    def pick(self, volume_zyx: NDArray[np.generic], *, voxel_spacing_angstrom: float, run: str = "tomogram") -> Picks:
+        """Pick the particles of one tomogram.
+
+        Parameters
+        ----------
+        volume_zyx
+            Real-valued array indexed [z, y, x], raw grey values.
+        voxel_spacing_angstrom
+            Angstrom per voxel.
+        run
+            Name of the run in the result.
+
+        Returns
+        -------
+        Picks
+            Every candidate above the floor, positions zyx in Angstrom with index 0 at 0; `selected` marks those
+            above their object's threshold.
+        """
+        grid = VoxelGrid.isotropic(volume_zyx.shape, voxel_spacing_angstrom)
+        return self.pick_tomogram(Tomogram(run, volume_zyx, grid)).picks
+
+    def pick_tomogram(self, tomogram: Tomogram) -> PickResult:
+        """Pick the particles of one tomogram and keep what led to them.
+
+        Raises
+        ------
+        TomogramError
+            If the voxel spacing is too far from the model's, or voxels are not finite.
+        """
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "preprocess"):
+            prepared = preprocess_tomogram(
+                tomogram,
+                self.config.preprocess,
+                spacing_angstrom=self.card.voxel_spacing_angstrom,
+                polarity=self.card.polarity,
+            )
+        with _timed(seconds, "network"):
+            probabilities = self.predict(prepared)
+        with _timed(seconds, "locate"):
+            picks = self.select(find_picks(probabilities, self.specs, self.config.locate, grid=prepared.grid))
+        return PickResult(picks, probabilities, prepared.notes, seconds)
+
+    def predict(self, prepared: Tomogram) -> ProbabilityVolume:
+        """Return the probability volumes of a preprocessed tomogram."""
+        return predict_probabilities(
+            self.networks,
+            np.asarray(prepared.volume_zyx, dtype=np.float32),
+            prepared.grid,
+            run=prepared.run,
+            objects=[spec.name for spec in self.specs],
+            activation=self.card.activation,
+            config=self.config.predict,
+            multiple=max(network_multiple(network) for network in self.networks),
+        )
+
+    def select(self, candidates: Picks) -> Picks:
+        """Return the candidates with calibrated scores and `selected` set by the model's thresholds."""
+        return select_picks(candidates, self.card.calibration, self.card.thresholds)
+
+    def segment(self, probabilities: ProbabilityVolume, grid: VoxelGrid) -> LabelVolume:
+        """Return the label volume of a tomogram with this grid."""
+        threshold = self.config.predict.segmentation_threshold
+        return segment_probabilities(probabilities, self.specs, threshold=threshold, grid=grid)
+
+
+def load_model(
+    *models: str | Path, config: Config | None = None, recipe: Path | None = None, settings: Sequence[str] = ()
+) -> Picker:
+    """Load a model, or several as an ensemble, ready to pick.
+
+    Parameters
+    ----------
+    models
+        Names of shipped models, model folders, or folders of a fold ensemble.
+    config
+        A resolved recipe. Default: the model's own preprocessing and location, changed by `recipe` and `settings`.
+    recipe, settings
+        See `cryofind.load_config`.
+
+    Returns
+    -------
+    Picker
+        With `pick(volume_zyx, voxel_spacing_angstrom=...)`.
+
+    Raises
+    ------
+    ModelError
+        If a model is missing, damaged, or members do not fit each other.
+    """
+    folders = [member for model in models for member in member_folders(find_model(model))]
+    loaded = [load_model_folder(folder) for folder in folders]
+    if not loaded:
+        raise ModelError("load_model", "no model is named", "give a model folder or name")
+    cards = tuple(member.card for member in loaded)
+    _check_members_agree(cards, folders)
+    if config is None:
+        config = load_config(recipe, settings, base=stages_of_model(cards[0]))
+        _warn_of_other_normalization(config, cards[0])
+    return Picker(tuple(member.network for member in loaded), cards, tuple(folders), config)
+
+
+def stages_of_model(card: ModelCard) -> dict[str, dict[str, object]]:
+    """Return the stages of the recipe that must be at prediction what they were in training."""
+    return {"preprocess": card.preprocess.model_dump(), "locate": card.locate.model_dump()}
+
+
+def _warn_of_other_normalization(config: Config, card: ModelCard) -> None:
+    if config.preprocess.normalization != card.preprocess.normalization:
+        logger.warning(
+            "the model was trained with normalization '%s', not '%s': expect worse picks",
+            card.preprocess.normalization,
+            config.preprocess.normalization,
+        )
+
+
+def _check_members_agree(cards: Sequence[ModelCard], folders: Sequence[Path]) -> None:
+    first = cards[0]
+    for card, folder in zip(cards[1:], folders[1:], strict=True):
+        for what, found, expected in (
+            ("objects", [spec.name for spec in card.specs()], [spec.name for spec in first.specs()]),
+            ("activation", card.activation, first.activation),
+            ("voxel_spacing_angstrom", card.voxel_spacing_angstrom, first.voxel_spacing_angstrom),
+            ("preprocess", card.preprocess, first.preprocess),
+        ):
+            if found != expected:
+                problem = f"{what} {found} differ from {expected} of {folders[0]}"
+                raise ModelError(folder, problem, "put only like models into an ensemble")
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - started, 3)

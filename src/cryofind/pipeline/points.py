@@ -1,0 +1,140 @@
+"""Picks from whatever a user names: a result folder, a table, a project, a folder of picks JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryofind import czii
+from cryofind.errors import OutputError, PicksError
+from cryofind.io import Project, open_project, read_picks_json, read_points_table
+from cryofind.pipeline.pick import PICKS_NAME
+from cryofind.pipeline.records import RECORD_NAME, read_record
+from cryofind.types import ParticleSpec, Picks, VoxelGrid
+
+
+@dataclass(frozen=True, eq=False)
+class PointSource:
+    """Picks and what is known around them.
+
+    Parameters
+    ----------
+    path
+        What the user named.
+    picks
+        All rows.
+    objects
+        What the source says about its objects; empty when it says nothing (a table).
+    runs
+        Runs that the source covers, also those without picks.
+    grids
+        Grid of a run's tomogram, where known.
+    record
+        `run.json` of a result folder, else empty.
+    """
+
+    path: Path
+    picks: Picks
+    objects: tuple[ParticleSpec, ...]
+    runs: tuple[str, ...]
+    grids: dict[str, VoxelGrid]
+    record: dict[str, Any]
+
+
+def read_points(path: Path, *, runs: Sequence[str] = ()) -> PointSource:
+    """Read picks from a result folder, a CSV table, a picks JSON, a project or a folder of picks JSON.
+
+    Raises
+    ------
+    PicksError
+        If nothing there can be understood as picks.
+    """
+    source = _read_any(path)
+    if not runs:
+        return source
+    keep = [run for run in source.runs if run in set(runs)]
+    rows = [run in set(runs) for run in source.picks.runs]
+    kept = Picks.empty() if not any(rows) else source.picks.where(_mask(rows))
+    return PointSource(path, kept, source.objects, tuple(keep), source.grids, source.record)
+
+
+def _mask(rows: list[bool]) -> Any:
+    import numpy as np
+
+    return np.array(rows, dtype=bool)
+
+
+def _read_any(path: Path) -> PointSource:
+    if not path.exists():
+        raise PicksError(path, "does not exist", "give a result folder, a CSV, a project or a folder of picks JSON")
+    if path.is_dir() and (path / PICKS_NAME).is_file():
+        return _read_result(path)
+    if path.is_dir() and _holds_only_picks_json(path):
+        tables = [read_picks_json(file) for file in sorted(path.glob("*.json"))]
+        return _from_table(path, Picks.concatenate(tables))
+    if path.suffix.lower() == ".csv":
+        return _from_table(path, read_points_table(path))
+    if path.suffix.lower() == ".json" and _looks_like_picks_json(path):
+        return _from_table(path, read_picks_json(path))
+    return _from_project(open_project(path))
+
+
+def _read_result(folder: Path) -> PointSource:
+    record = read_record(folder) or {}
+    grids = {run["run"]: grid_of_record(folder, run) for run in record.get("runs", [])}
+    objects = tuple(spec_of_record(document) for document in record.get("objects", []))
+    picks = Picks.from_csv(folder / PICKS_NAME)
+    return PointSource(folder, picks, objects, tuple(grids) or picks.run_names, grids, record)
+
+
+def grid_of_record(folder: Path, run: dict[str, Any]) -> VoxelGrid:
+    """Return the grid of a run as its record in `run.json` states it."""
+    try:
+        return VoxelGrid(run["shape_zyx"], run["spacing_zyx_angstrom"], run["origin_zyx_angstrom"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise OutputError(f"{folder / RECORD_NAME}: runs", f"cannot be read ({error!r})", "pick again") from error
+
+
+def spec_of_record(document: dict[str, Any]) -> ParticleSpec:
+    """Return an object as `run.json` states it."""
+    red, green, blue, alpha = document["color"]
+    return ParticleSpec(**{**document, "color": (red, green, blue, alpha)})
+
+
+def _from_table(path: Path, picks: Picks) -> PointSource:
+    return PointSource(path, picks, (), picks.run_names, {}, {})
+
+
+def _from_project(project: Project) -> PointSource:
+    picks = project.read_picks()
+    annotated = {entry.run for entry in project.picks_entries}
+    runs = tuple(run for run in project.runs if run in annotated)
+    return PointSource(project.path, picks, project.objects, runs, {}, {})
+
+
+def _holds_only_picks_json(folder: Path) -> bool:
+    files = sorted(folder.glob("*.json"))
+    return bool(files) and all(_looks_like_picks_json(file) for file in files)
+
+
+def _looks_like_picks_json(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and "points" in document
+
+
+def choose_specs(*sources: PointSource) -> tuple[ParticleSpec, ...] | None:
+    """Return the objects to score: the first source that states them, or the challenge's where it is the challenge.
+
+    A project that holds all scored objects of the challenge is scored with the challenge's radii and weights; None
+    leaves the choice to the scorer.
+    """
+    for source in sources:
+        if source.objects:
+            names = {spec.name for spec in source.objects}
+            scored = {spec.name for spec in czii.OBJECTS if spec.score_weight > 0}
+            return czii.OBJECTS if scored <= names <= set(czii.OBJECT_NAMES) else source.objects
+    return None

@@ -1,0 +1,255 @@
+"""`cryofind train`: annotated runs in, a model folder out."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from cryofind.config import Config
+from cryofind.errors import ConfigError, ProjectError
+from cryofind.locate import find_picks
+from cryofind.models import (
+    ModelCard,
+    SeenRun,
+    build_network,
+    card_objects,
+    find_model,
+    initialize_from,
+    load_model_folder,
+    network_multiple,
+    save_model,
+)
+from cryofind.pipeline.corpus import AnnotatedRun, Corpus, read_corpus
+from cryofind.pipeline.ensembles import write_ensemble
+from cryofind.pipeline.inputs import InputSelection
+from cryofind.pipeline.records import RECORD_NAME, describe_environment, timestamp
+from cryofind.pipeline.tune import Tuning, fit_tuning, score_left_out, weigh_f_beta
+from cryofind.predict import predict_probabilities
+from cryofind.score import format_score_table
+from cryofind.atomic import write_json
+from cryofind.train import CropSampler, Validation, build_loss, train_network
+from cryofind.types import Picks
+
+logger = logging.getLogger("cryofind")
+
+LEAST_RUNS_TO_HOLD_ONE_OUT = 3
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train on and where to put the model.
+
+    Parameters
+    ----------
+    projects
+        Copick configurations or Kaggle folders.
+    out
+        Folder of the model; a cut-off training in it goes on.
+    selection
+        Which tomograms of the projects.
+    validation_runs
+        Runs held out for choosing the checkpoint and the thresholds; empty: the last one, where there are three.
+    init_model
+        Name or folder of a model to start from.
+    folds
+        Number of folds of a cross-validation; None for none.
+    keep
+        What a cross-validation leaves: `refit` (one model trained on all runs) or `ensemble` (the folds).
+    """
+
+    projects: tuple[Path, ...]
+    out: Path
+    selection: InputSelection = InputSelection()
+    validation_runs: tuple[str, ...] = ()
+    init_model: str | None = None
+    folds: int | None = None
+    keep: str = "refit"
+
+
+def train_model(request: TrainRequest, config: Config) -> list[str]:
+    """Train, choose thresholds on held-out runs, write the model; return a summary, a line each.
+
+    Raises
+    ------
+    ProjectError, PicksError, ConfigError, ModelError
+        If the request cannot be met.
+    """
+    corpus = read_corpus(request.projects, request.selection, config)
+    trainer = _Trainer(request, config, corpus)
+    lines = trainer.train_folds(request.folds) if request.folds else trainer.train_once()
+    write_json(
+        request.out / RECORD_NAME,
+        {
+            "made_by": "cryofind train",
+            "finished": timestamp(),
+            "environment": describe_environment(),
+            "config": config.model_dump(mode="json"),
+            "projects": [str(path.resolve()) for path in request.projects],
+            "runs": list(corpus.run_names),
+        },
+    )
+    return [*lines, f"model -> {request.out}"]
+
+
+@dataclass(frozen=True)
+class _Trainer:
+    request: TrainRequest
+    config: Config
+    corpus: Corpus
+
+    def train_once(self) -> list[str]:
+        """Train one model; thresholds from the runs held out."""
+        held_out = self._choose_validation_runs()
+        learning = [name for name in self.corpus.run_names if name not in held_out]
+        network = self._fit(learning, held_out, self.request.out)
+        if not held_out:
+            self._save(network, self.request.out, learning, (), Tuning.none(), {})
+            return ["no run was held out: thresholds are the defaults; set them with `cryofind tune`"]
+        candidates = self._find_candidates(network, held_out)
+        tuning = fit_tuning(candidates, self.corpus.truth(held_out), self.corpus.specs, self.config)
+        metrics = {"validation_f_beta": tuning.f_beta, "validation_runs": list(held_out)}
+        self._save(network, self.request.out, learning, held_out, tuning, metrics)
+        total = weigh_f_beta(tuning.f_beta, self.corpus.specs)
+        return [
+            *_describe_tuning(tuning),
+            f"F-beta of the held-out runs that chose checkpoint and thresholds: {total:.4f}",
+        ]
+
+    def train_folds(self, folds: int) -> list[str]:
+        """Cross-validate: every fold keeps its last checkpoint, so nothing is chosen on the runs it is judged by."""
+        names = self.corpus.run_names
+        if folds > len(names):
+            raise ConfigError("--folds", f"is {folds}, but there are {len(names)} annotated runs", "ask for fewer")
+        members, networks, candidates = [], [], []
+        for number in range(folds):
+            held_out = names[number::folds]
+            learning = [name for name in names if name not in held_out]
+            members.append(self.request.out / f"fold_{number + 1}")
+            logger.info("fold %d of %d: holding out %s", number + 1, folds, ", ".join(held_out))
+            networks.append(self._fit(learning, (), members[-1]))
+            candidates.append(self._find_candidates(networks[-1], held_out))
+        pooled = Picks.concatenate(candidates)
+        truth = self.corpus.truth(names)
+        tuning = fit_tuning(pooled, truth, self.corpus.specs, self.config)
+        tuning.select(pooled).to_csv(self.request.out / "out_of_fold" / "picks.csv")
+        honest = score_left_out(pooled, truth, self.corpus.specs, self.config)
+        metrics = {"out_of_fold_f_beta": tuning.f_beta, "out_of_fold_total": honest.f_beta if honest else None}
+        if self.request.keep == "ensemble":
+            for member, network in zip(members, networks, strict=True):
+                self._save(network, member, names, (), tuning, metrics)
+            write_ensemble(self.request.out, members)
+        else:
+            self._save(self._fit(names, (), self.request.out), self.request.out, names, (), tuning, metrics)
+        lines = _describe_tuning(tuning)
+        if honest is not None:
+            lines += ["Out of fold, each run with thresholds from the others:", format_score_table(honest)]
+        return lines
+
+    def _choose_validation_runs(self) -> tuple[str, ...]:
+        names = self.corpus.run_names
+        asked = self.request.validation_runs
+        absent = [run for run in asked if run not in names]
+        if absent:
+            raise ProjectError(f"--validation {absent[0]}", "is not an annotated run", f"known: {', '.join(names)}")
+        if asked and len(set(asked)) == len(names):
+            raise ProjectError("--validation", "names every annotated run", "leave some to train on")
+        if asked:
+            return asked
+        return names[-1:] if len(names) >= LEAST_RUNS_TO_HOLD_ONE_OUT else ()
+
+    def _fit(self, learning: Sequence[str], held_out: Sequence[str], out: Path) -> nn.Module:
+        network = build_network(self.config.model, len(self.corpus.specs))
+        if self.request.init_model is not None:
+            folder = find_model(self.request.init_model)
+            initialize_from(network, self.corpus.specs, load_model_folder(folder))
+        names = [spec.name for spec in self.corpus.specs]
+        sampler = CropSampler(
+            [run.training for run in self.corpus.of(learning)],
+            self.config.train,
+            self.config.augment,
+            self.config.targets,
+            self.corpus.specs,
+        )
+        result = train_network(
+            sampler,
+            network,
+            self.config,
+            out=out / "training",
+            validate=self._validator(held_out) if held_out else None,
+            object_names=names,
+            loss=build_loss(self.config.loss, names, self.config.model.activation),
+        )
+        return result.network
+
+    def _validator(self, held_out: Sequence[str]) -> Callable[[nn.Module], Validation]:
+        truth = self.corpus.truth(held_out)
+
+        def validate(network: nn.Module) -> Validation:
+            candidates = self._find_candidates(network, held_out)
+            f_beta = fit_tuning(candidates, truth, self.corpus.specs, self.config).f_beta
+            return Validation(weigh_f_beta(f_beta, self.corpus.specs), f_beta)
+
+        return validate
+
+    def _find_candidates(self, network: nn.Module, names: Sequence[str]) -> Picks:
+        """Return candidates with raw scores; of a run with several flavours the first one counts."""
+        first: dict[str, AnnotatedRun] = {}
+        for run in self.corpus.of(names):
+            first.setdefault(run.run, run)
+        return Picks.concatenate(self._find_candidates_of_run(network, run) for run in first.values())
+
+    def _find_candidates_of_run(self, network: nn.Module, run: AnnotatedRun) -> Picks:
+        probabilities = predict_probabilities(
+            [network],
+            np.asarray(run.tomogram.volume_zyx, dtype=np.float32),
+            run.tomogram.grid,
+            run=run.run,
+            objects=[spec.name for spec in self.corpus.specs],
+            activation=self.config.model.activation,
+            config=self.config.predict,
+            multiple=network_multiple(network),
+        )
+        return find_picks(probabilities, self.corpus.specs, self.config.locate, grid=run.tomogram.grid)
+
+    def _save(
+        self,
+        network: nn.Module,
+        folder: Path,
+        learning: Sequence[str],
+        held_out: Sequence[str],
+        tuning: Tuning,
+        metrics: dict[str, Any],
+    ) -> None:
+        seen: list[SeenRun] = [run.seen for run in self.corpus.of(learning)]
+        seen += [run.seen.model_copy(update={"role": "validate"}) for run in self.corpus.of(held_out)]
+        environment = describe_environment()
+        card = ModelCard.model_validate(
+            {
+                "name": self.request.out.resolve().name,
+                "network": self.config.model,
+                "objects": card_objects(self.corpus.specs),
+                "voxel_spacing_angstrom": self.corpus.spacing_angstrom,
+                "flavours": self.corpus.flavours,
+                "preprocess": self.config.preprocess,
+                "polarity": self.corpus.polarity,
+                "thresholds": tuning.thresholds,
+                "calibration": tuning.calibration,
+                "locate": self.config.locate,
+                "training_runs": tuple(seen),
+                "versions": {"cryofind": environment["cryofind"], **environment["packages"]},
+                "training": self.config.model_dump(mode="json"),
+                "metrics": metrics,
+            }
+        )
+        save_model(folder, network, card)
+
+
+def _describe_tuning(tuning: Tuning) -> list[str]:
+    return [
+        f"{name}: threshold {threshold:.4f}, F-beta {tuning.f_beta[name]:.4f}"
+        for name, threshold in tuning.thresholds.items()
+    ]

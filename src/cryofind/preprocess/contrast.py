@@ -1,0 +1,81 @@
+"""Whether particles are darker or brighter than their surroundings."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Polarity = Literal["dark", "bright", "unclear"]
+
+# Averaging this many voxels along each axis lifts particles over the noise of an unfiltered reconstruction.
+BLOCK_VOXELS = 4
+# A running mean over this many blocks follows ice thickness and other slow changes, and is taken off.
+BACKGROUND_BLOCKS = 13
+# The central box that is looked at: enough for thousands of particles, and 50 MB.
+MAX_BOX_ZYX = (128, 320, 320)
+# Measured by us, on means over 4 x 4 x 4 voxels less their background: a simulated tomogram of a crowded sample has
+# skewness -1.6 (denoised), -1.4 (unfiltered) and -1.3 (Wiener filtered), tail imbalance -0.32, -0.31 and -0.23; two
+# real crops of bright microtubules +0.8 and +1.3, 0.22 and 0.35; noise, white or smooth, stays within 0.03 and 0.02.
+# Balls of 5 voxels radius in white noise are found from a contrast of half the standard deviation of the noise on.
+MIN_SKEWNESS = 0.2
+MIN_TAIL_IMBALANCE = 0.03
+# Skewness of n independent normal values has a standard error of sqrt(6 / n).
+MIN_STANDARD_ERRORS = 6.0
+TAIL_PERCENTILES = (0.5, 50.0, 99.5)
+
+
+def detect_polarity(volume_zyx: NDArray[Any]) -> Polarity:
+    """Say whether particles look darker or brighter than their surroundings.
+
+    Particles fill a small share of the sample and stand out on one side of it only, so they skew the distribution of
+    block means. Both the skewness and the lengths of the outer tails must agree, which a few stray voxels or a gold
+    bead cannot bring about.
+
+    Parameters
+    ----------
+    volume_zyx
+        Real array (z, y, x), finite, of any number type; may be memory-mapped. Its central box is read.
+
+    Returns
+    -------
+    str
+        `dark` (as in the CZII tomograms), `bright`, or `unclear` where neither is beyond doubt.
+    """
+    contrast = _take_blocks_off_background(volume_zyx)
+    spread = float(contrast.std())
+    if spread == 0.0:
+        return "unclear"
+    skewness = float(np.mean((contrast / spread) ** 3))
+    low, middle, high = np.percentile(contrast, TAIL_PERCENTILES)
+    tail_imbalance = (high + low - 2 * middle) / max(high - low, np.finfo(np.float64).tiny)
+    needed = max(MIN_SKEWNESS, MIN_STANDARD_ERRORS * float(np.sqrt(6 / contrast.size)))
+    if skewness <= -needed and tail_imbalance <= -MIN_TAIL_IMBALANCE:
+        return "dark"
+    if skewness >= needed and tail_imbalance >= MIN_TAIL_IMBALANCE:
+        return "bright"
+    return "unclear"
+
+
+def _take_blocks_off_background(volume_zyx: NDArray[Any]) -> NDArray[np.float64]:
+    box = _take_central_box(volume_zyx)
+    scale = float(np.abs(box).max()) or 1.0
+    means = _average_blocks(box / scale)
+    background = ndimage.uniform_filter(means, BACKGROUND_BLOCKS, mode="nearest")
+    contrast = means - background
+    return np.asarray(contrast - contrast.mean(), dtype=np.float64)
+
+
+def _take_central_box(volume_zyx: NDArray[Any]) -> NDArray[np.float64]:
+    starts = [max(0, (size - most) // 2) for size, most in zip(volume_zyx.shape, MAX_BOX_ZYX, strict=True)]
+    box = tuple(slice(start, start + most) for start, most in zip(starts, MAX_BOX_ZYX, strict=True))
+    return volume_zyx[box].astype(np.float64)
+
+
+def _average_blocks(volume_zyx: NDArray[np.float64]) -> NDArray[np.float64]:
+    # A volume thinner than one block is averaged over what there is.
+    blocks = [min(BLOCK_VOXELS, size) for size in volume_zyx.shape]
+    counts = [size // block for size, block in zip(volume_zyx.shape, blocks, strict=True)]
+    z, y, x = (count * block for count, block in zip(counts, blocks, strict=True))
+    split = volume_zyx[:z, :y, :x].reshape(counts[0], blocks[0], counts[1], blocks[1], counts[2], blocks[2])
+    return np.asarray(split.mean(axis=(1, 3, 5)))

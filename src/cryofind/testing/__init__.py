@@ -1,0 +1,5 @@
+"""Made-up data with a known truth, for tests, demonstrations and authors of plug-ins."""
+
+from cryofind.testing.phantoms import Phantom, make_phantom, missing_wedge_mask
+
+__all__ = ["Phantom", "make_phantom", "missing_wedge_mask"]

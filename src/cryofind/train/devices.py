@@ -1,0 +1,99 @@
+"""Where and how exactly to compute: devices, precision, processes."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from cryofind.config import TrainConfig
+from cryofind.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Precision = Literal["bf16-mixed", "32-true"]
+
+
+def start_fabric(config: TrainConfig) -> "Fabric":
+    """Return a launched `Fabric` for the devices and precision of a configuration; several devices mean DDP.
+
+    Raises
+    ------
+    ConfigError
+        If `train.devices` cannot be understood or asks for what this computer does not have.
+    """
+    from lightning_fabric import Fabric
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    accelerator, count = parse_devices(config.devices)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=count,
+        strategy="ddp" if count > 1 else "auto",
+        precision=choose_precision(config.precision, accelerator),
+    )
+    fabric.launch()
+    return fabric
+
+
+def parse_devices(text: str) -> tuple[Literal["cpu", "cuda"], int]:
+    """Return accelerator and number of devices of `auto`, `cpu`, `cuda`, or with a number: `cuda:2`.
+
+    Raises
+    ------
+    ConfigError
+        If the text is of no such form, or CUDA has fewer devices.
+    """
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if text == "auto":
+        return ("cuda", 1) if available else ("cpu", 1)
+    accelerator, colon, number = text.partition(":")
+    if accelerator not in {"cpu", "cuda"} or (colon and not (number.isascii() and number.isdigit() and int(number))):
+        raise ConfigError("train.devices", f"is {text!r}", "use auto, cpu, cuda, or a number of GPUs such as cuda:2")
+    count = int(number) if colon else 1
+    if accelerator == "cpu":
+        return "cpu", count
+    if count > available:
+        raise ConfigError("train.devices", f"asks for {count} GPU(s), found {available}", "use auto or cpu")
+    return "cuda", count
+
+
+def choose_precision(asked: Literal["auto", "bf16", "float32"], accelerator: Literal["cpu", "cuda"]) -> Precision:
+    """Return Fabric's name of the precision; `auto` is bfloat16 where the hardware multiplies it natively."""
+    if asked == "auto":
+        is_fast = torch.cuda.is_bf16_supported(False) if accelerator == "cuda" else has_fast_bfloat16_on_cpu()
+        return "bf16-mixed" if is_fast else "32-true"
+    return "bf16-mixed" if asked == "bf16" else "32-true"
+
+
+def has_fast_bfloat16_on_cpu() -> bool:
+    """Say whether this CPU has bfloat16 instructions (AVX512-BF16 or AMX); others emulate it more slowly."""
+    # private in torch 2.13; a version without them gets float32, which is right everywhere
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(bool(probe()) for probe in probes if probe is not None)
+
+
+@contextmanager
+def catch_termination() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM into a question: the yielded function says whether it arrived while the block runs.
+
+    Outside the main thread signals cannot be caught, and the answer stays False.
+    """
+    has_arrived = threading.Event()
+
+    def note(signal_number: int, frame: FrameType | None) -> None:
+        has_arrived.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield has_arrived.is_set
+        return
+    previous = signal.signal(signal.SIGTERM, note)
+    try:
+        yield has_arrived.is_set
+    finally:
+        signal.signal(signal.SIGTERM, previous)

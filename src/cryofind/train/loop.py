@@ -1,0 +1,361 @@
+"""The training loop: batches in, a network with averaged weights out, and nothing lost to an interruption."""
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cryofind.config import Config
+from cryofind.errors import CryofindError
+from cryofind.progress import report_progress
+from cryofind.train.checkpoint import (
+    Checkpoint,
+    load_newest_checkpoint,
+    pack_optimizer,
+    pack_tensors,
+    restore_network,
+    restore_optimizer,
+    save_checkpoint,
+    unpack_tensors,
+)
+from cryofind.train.devices import catch_termination, start_fabric
+from cryofind.train.ema import MovingAverage
+from cryofind.train.metrics import MetricsFile
+from cryofind.train.prefetch import BatchArrays, Sampler, prefetch_batches
+from cryofind.train.schedule import learning_rate_at
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+logger = logging.getLogger("cryofind")
+
+CHECKPOINTS_NAME = "checkpoints"
+METRICS_NAME = "metrics.jsonl"
+MAX_SKIPPED_IN_A_ROW = 10
+EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells and schedulers expect it
+# Settings that do not change what is learnt: a training may go on with others.
+_FREE_STAGES = {"predict", "tune"}
+_FREE_TRAIN_FIELDS = {"devices", "checkpoint_every"}
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found.
+
+    Parameters
+    ----------
+    score
+        The number to choose the best weights by, such as the weighted F-beta; higher is better.
+    objects
+        The same by object.
+    """
+
+    score: float
+    objects: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What a training gives.
+
+    Parameters
+    ----------
+    network
+        The network with averaged weights, in eval mode on the CPU.
+    best_step
+        Steps after which it had these weights.
+    best_score
+        Their validation score; None when there was no validation.
+    history
+        Path of `metrics.jsonl`.
+    skipped_steps
+        Steps left out because their loss or gradient was not finite.
+    is_main_process
+        False in the helper processes of a training on several devices, which must write nothing.
+    """
+
+    network: nn.Module
+    best_step: int
+    best_score: float | None
+    history: Path
+    skipped_steps: int = 0
+    is_main_process: bool = True
+
+
+@dataclass(eq=False)
+class _Training:
+    """The moving parts."""
+
+    fabric: "Fabric"
+    config: Config
+    loss: Loss
+    network: nn.Module
+    wrapped: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: MovingAverage
+    identity: dict[str, Any]
+    step: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    best_step: int = 0
+    best_score: float | None = None
+    best_tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+def train_network(
+    sampler: Sampler,
+    network: nn.Module,
+    config: Config,
+    *,
+    out: Path,
+    validate: Callable[[nn.Module], Validation] | None,
+    object_names: Sequence[str],
+    loss: Loss,
+    resume: bool = True,
+) -> TrainResult:
+    """Train a network and return it with averaged weights.
+
+    Parameters
+    ----------
+    sampler
+        Gives the batch of every (step, rank); drawn in a background thread.
+    network
+        The network to train, changed in place; see `cryofind.models.build_network`.
+    config
+        The whole recipe; the loop reads `config.train` and `config.model.activation`.
+    out
+        Folder for `checkpoints/` and `metrics.jsonl`.
+    validate
+        Called with the averaged network in eval mode every `train.validate_every` steps and after the last one.
+    object_names
+        Objects in channel order.
+    loss
+        Maps logits (B, C, z, y, x), values (B, K, z, y, x) and weights (B, z, y, x) to a scalar.
+    resume
+        Whether to go on from the newest checkpoint in `out`; else older checkpoints there are removed.
+
+    Returns
+    -------
+    TrainResult
+        With the best weights by validation if `train.keep_best`, else the last. A training that was interrupted
+        and resumed gives the same weights, bit by bit, on the same CPU with the same number of threads.
+
+    Raises
+    ------
+    ModelError
+        If a checkpoint is of another configuration, or all are damaged.
+    CryofindError
+        If the loss stays not finite.
+    OutputError
+        If the file system refuses.
+    SystemExit
+        With code 143 after SIGTERM, when the step is finished and a checkpoint is written.
+    """
+    training = _prepare(network, config, loss, object_names)
+    _restore(training, out / CHECKPOINTS_NAME, resume=resume)
+    if training.fabric.is_global_zero:
+        with MetricsFile(out / METRICS_NAME, training.step) as history:
+            _run(training, sampler, validate, out, history)
+    else:
+        _run(training, sampler, validate, out, None)
+    return _finish(training, out)
+
+
+def _prepare(network: nn.Module, config: Config, loss: Loss, object_names: Sequence[str]) -> _Training:
+    fabric = start_fabric(config.train)
+    network.train().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(_group_parameters(network, config.train.weight_decay), lr=config.train.learning_rate)
+    wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
+    average = MovingAverage(network, config.train.ema_decay)
+    identity = _describe_training(config, object_names, fabric.world_size)
+    return _Training(fabric, config, loss, network, wrapped, wrapped_optimizer, average, identity)
+
+
+def _group_parameters(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    kernels = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _describe_training(config: Config, object_names: Sequence[str], world_size: int) -> dict[str, Any]:
+    identity = config.model_dump(mode="json", exclude={*_FREE_STAGES})
+    for name in _FREE_TRAIN_FIELDS:
+        del identity["train"][name]
+    return {**identity, "objects": list(object_names), "processes": world_size}
+
+
+def _restore(training: _Training, folder: Path, *, resume: bool) -> None:
+    fabric = training.fabric
+    if not resume and fabric.is_global_zero:
+        shutil.rmtree(folder, ignore_errors=True)
+    fabric.barrier()
+    checkpoint = load_newest_checkpoint(folder, training.identity) if resume else None
+    fabric.barrier()
+    if checkpoint is None:
+        return
+    tensors, where = checkpoint.tensors, str(folder)
+    restore_network(training.network, unpack_tensors("network", tensors), where)
+    restore_network(training.average.network, unpack_tensors("average", tensors), where)
+    restore_optimizer(training.optimizer, unpack_tensors("optimizer", tensors))
+    training.best_tensors = unpack_tensors("best", tensors)
+    training.step = checkpoint.step
+    for name, value in checkpoint.scalars.items():
+        setattr(training, name, value)
+    logger.info("going on after step %d of %d", training.step, training.config.train.steps)
+
+
+def _run(
+    training: _Training,
+    sampler: Sampler,
+    validate: Callable[[nn.Module], Validation] | None,
+    out: Path,
+    history: MetricsFile | None,
+) -> None:
+    settings = training.config.train
+    batches = prefetch_batches(sampler, training.step, settings.steps, rank=training.fabric.global_rank)
+    with catch_termination() as is_terminated, report_progress("training", settings.steps) as progress:
+        progress.advance(training.step)
+        try:
+            for batch in batches:
+                values, must_stop = _take_step(training, batch, is_terminated)
+                if history is not None:
+                    history.append(training.step, values)
+                is_last = training.step == settings.steps
+                if validate is not None and (is_last or training.step % settings.validate_every == 0):
+                    _validate(training, validate, history)
+                if must_stop or is_last or training.step % settings.checkpoint_every == 0:
+                    _save(training, out / CHECKPOINTS_NAME)
+                progress.advance(note=f"loss {values['loss']:.4f}")
+                if must_stop and not is_last:
+                    logger.warning("terminated after step %d; the same command goes on from there", training.step)
+                    raise SystemExit(EXIT_TERMINATED)
+        finally:
+            batches.close()
+
+
+def _take_step(
+    training: _Training, batch: BatchArrays, is_terminated: Callable[[], bool]
+) -> tuple[dict[str, float], bool]:
+    fabric, settings = training.fabric, training.config.train
+    rate = learning_rate_at(training.step, settings)
+    for group in training.optimizer.param_groups:
+        group["lr"] = rate
+    # dropout and the like depend on the step alone, so that no generator state has to be kept
+    torch.manual_seed(_derive_seed(settings.seed, training.step, fabric.global_rank))
+    buffers = [buffer.clone() for buffer in training.network.buffers()]
+    loss = _compute_loss(training, batch)
+    training.optimizer.zero_grad()
+    fabric.backward(loss)
+    norm = fabric.clip_gradients(
+        training.wrapped, training.optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False
+    )
+    loss_value, must_stop = _agree(fabric, loss, is_terminated())
+    norm_value = float(norm) if norm is not None else math.nan
+    training.step += 1
+    if math.isfinite(loss_value) and math.isfinite(norm_value):
+        training.optimizer.step()
+        training.average.update(training.network, training.step - 1 - training.skipped)
+        training.skipped_in_a_row = 0
+    else:
+        _skip_step(training, buffers)
+    return {"loss": loss_value, "gradient_norm": norm_value, "learning_rate": rate}, must_stop
+
+
+def _compute_loss(training: _Training, batch: BatchArrays) -> Tensor:
+    settings = training.config.train
+    images, values, weights = (_to_device(training.fabric, a) for a in (batch.images, batch.values, batch.weights))
+    logits = training.wrapped(images.contiguous(memory_format=torch.channels_last_3d)).float()
+    probability = settings.unlabelled_probability
+    if probability is not None and training.step >= settings.unlabelled_after * settings.steps:
+        from cryofind.train.losses import mask_unlabelled
+
+        weights = mask_unlabelled(
+            logits.detach(), values, weights, probability=probability, activation=training.config.model.activation
+        )
+    return training.loss(logits, values, weights)
+
+
+def _to_device(fabric: "Fabric", array: np.ndarray[Any, Any]) -> Tensor:
+    moved: Tensor = fabric.to_device(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)))
+    return moved
+
+
+def _agree(fabric: "Fabric", loss: Tensor, is_terminated: bool) -> tuple[float, bool]:
+    """Return the mean loss and whether any process was told to end, the same in every process."""
+    both = torch.stack([loss.detach().double(), loss.new_tensor(float(is_terminated), dtype=torch.float64)])
+    if fabric.world_size > 1:
+        reduced = fabric.all_reduce(both, reduce_op="mean")
+        both = reduced if isinstance(reduced, Tensor) else both
+    loss_value, share_terminated = both.tolist()
+    return loss_value, share_terminated > 0
+
+
+def _skip_step(training: _Training, buffers: list[Tensor]) -> None:
+    with torch.no_grad():
+        for buffer, before in zip(training.network.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+    training.skipped += 1
+    training.skipped_in_a_row += 1
+    logger.warning("step %d: the loss or its gradient is not finite; step skipped", training.step)
+    if training.skipped_in_a_row > MAX_SKIPPED_IN_A_ROW:
+        raise CryofindError(
+            f"training step {training.step}",
+            f"the loss was not finite {training.skipped_in_a_row} times in a row",
+            "lower train.learning_rate, set train.precision=float32, and check the tomograms with `cryofind info`",
+        )
+
+
+def _validate(training: _Training, validate: Callable[[nn.Module], Validation], history: MetricsFile | None) -> None:
+    if history is not None:
+        found = validate(training.average.network.eval())
+        rows = {"f_beta": found.score, **{f"f_beta/{name}": value for name, value in found.objects.items()}}
+        history.append(training.step, rows)
+        logger.info("step %d: validation score %.4f", training.step, found.score)
+        is_better = training.best_score is None or found.score > training.best_score
+        if math.isfinite(found.score) and is_better:
+            training.best_step, training.best_score = training.step, found.score
+            training.best_tensors = {n: t.clone() for n, t in training.average.network.state_dict().items()}
+    training.fabric.barrier()
+
+
+def _save(training: _Training, folder: Path) -> None:
+    if training.fabric.is_global_zero:
+        tensors = {
+            **pack_tensors("network", training.network.state_dict()),
+            **pack_tensors("average", training.average.network.state_dict()),
+            **pack_tensors("optimizer", pack_optimizer(training.optimizer)),
+            **pack_tensors("best", training.best_tensors),
+        }
+        names = ("skipped", "skipped_in_a_row", "best_step", "best_score")
+        scalars = {name: getattr(training, name) for name in names}
+        save_checkpoint(folder, Checkpoint(training.step, tensors, scalars, training.identity))
+    training.fabric.barrier()
+
+
+def _finish(training: _Training, out: Path) -> TrainResult:
+    network = training.average.network
+    is_best = training.config.train.keep_best and bool(training.best_tensors)
+    if is_best:
+        restore_network(network, training.best_tensors, str(out))
+    return TrainResult(
+        network=network.cpu().to(memory_format=torch.contiguous_format).eval(),  # type: ignore[call-overload]
+        best_step=training.best_step if is_best else training.step,
+        best_score=training.best_score,
+        history=out / METRICS_NAME,
+        skipped_steps=training.skipped,
+        is_main_process=training.fabric.is_global_zero,
+    )
+
+
+def _derive_seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
