@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,29 @@ def _as_output_error(path: Path, error: OSError) -> OutputError:
     return OutputError(path, f"cannot be written ({error.strerror or error})", "free space or choose another place")
 
 
+def _remove_partial_file(partial: Path) -> None:
+    with suppress(OSError):  # its folder may not even exist; the first error is the one to tell
+        partial.unlink(missing_ok=True)
+
+
+def _swap_folder(partial: Path, path: Path) -> None:
+    """Put `partial` in the place of `path`; when that fails, the old folder is back in its place."""
+    if not path.exists():
+        os.replace(partial, path)
+        return
+    retired = partial.with_name(partial.name + ".old")
+    os.replace(path, retired)
+    try:
+        os.replace(partial, path)
+    except OSError:
+        os.replace(retired, path)
+        raise
+    if retired.is_dir() and not retired.is_symlink():
+        shutil.rmtree(retired, ignore_errors=True)
+    else:
+        retired.unlink()
+
+
 @contextmanager
 def write_beside(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file at; on success it is synced and renamed to `path`.
@@ -47,10 +70,10 @@ def write_beside(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
         _fsync_folder(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        _remove_partial_file(partial)
         raise _as_output_error(path, error) from error
     except BaseException:
-        partial.unlink(missing_ok=True)
+        _remove_partial_file(partial)
         raise
 
 
@@ -63,11 +86,7 @@ def write_folder_beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         yield partial
-        retired = partial.with_name(partial.name + ".old")
-        if path.exists():
-            os.replace(path, retired)
-        os.replace(partial, path)
-        shutil.rmtree(retired, ignore_errors=True)
+        _swap_folder(partial, path)
         _fsync_folder(path.parent)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)

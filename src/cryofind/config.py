@@ -72,6 +72,7 @@ class AugmentConfig(_Stage):
     quarter_turn_probability: float = Field(0.75, ge=0, le=1)  # 90-degree turns in xy
     rotate_z_probability: float = Field(0.3, ge=0, le=1)  # any angle about z
     tilt_degrees: float = Field(0.0, ge=0, le=15)  # rotations about x and y move the missing wedge: only when asked
+    scale_probability: float = Field(0.3, ge=0, le=1)  # among the rotated crops first: fewer are blurred by resampling
     scale_range: float = Field(0.05, ge=0, lt=0.5)  # 1 +- this
     intensity_scale: float = Field(0.15, ge=0, lt=1)  # grey values x (1 +- this)
     intensity_shift: float = Field(0.15, ge=0)  # + up to this many standard deviations

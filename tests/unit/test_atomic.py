@@ -109,7 +109,7 @@ def test_file_system_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fa
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic.os, failing, refuse)
+    monkeypatch.setattr(f"os.{failing}", refuse)
     with pytest.raises(OutputError, match="No space left on device"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
@@ -120,3 +120,30 @@ def test_non_finite_numbers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "file.json", {"a": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_swapped_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "volume.zarr"
+    path.mkdir()
+    (path / "old").touch()
+    rename = os.replace
+
+    def refuse_new(source: Path, target: Path) -> None:
+        if (Path(source) / "new").exists():
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr("os.replace", refuse_new)
+    with pytest.raises(OutputError, match="Input/output error"), write_folder_beside(path) as partial:
+        (partial / "new").touch()
+    assert [p.name for p in path.iterdir()] == ["old"]
+    assert [p.name for p in tmp_path.iterdir()] == ["volume.zarr"]
+
+
+def test_folder_may_replace_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "volume.zarr"
+    path.touch()
+    with write_folder_beside(path) as partial:
+        (partial / "new").touch()
+    assert [p.name for p in path.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["volume.zarr"]

@@ -51,8 +51,7 @@ def test_surrogates_do_not_crash() -> None:
 def test_accepted_names_are_one_path_component(name: str) -> None:
     try:
         check_run_name(name)
-    except NameRefused as error:
-        assert "\n" not in str(error)
+    except NameRefused:
         return
     assert "/" not in name
     assert "\\" not in name

@@ -35,7 +35,7 @@ def test_circle_lies_around_its_dark_voxels(tmp_path: Path) -> None:
     volume[12, 20:23, 40:43] = 0.0  # centre 12, 21, 41
     pick = Picks.build("TS_1", "red-one", GRID.positions_from_indices([[12, 21, 41]]))
     draw_slices(Tomogram("TS_1", volume, GRID), pick, [RED], tmp_path / "a.png", slices=1)
-    panel = read(tmp_path / "a.png")[41 : 41 + 514, 14 : 14 + 514]
+    panel = read(tmp_path / "a.png")[68 : 68 + 514, 14 : 14 + 514]  # below heading and title
     ring = np.argwhere(np.abs(panel - np.array(RED.color[:3])).max(axis=-1) < 40)
     expected = (np.array([21, 41]) + 0.5) * 514 / 64
     np.testing.assert_allclose((ring.min(axis=0) + ring.max(axis=0)) / 2, expected, atol=1.5)

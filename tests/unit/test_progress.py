@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from cryofind import progress
 from cryofind.progress import report_progress
 
 
@@ -21,7 +20,7 @@ def test_long_work_says_one_line_per_interval(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("cryofind.progress.time.monotonic", lambda: now[0])
     with caplog.at_level(logging.INFO, logger="cryofind"), report_progress("train", 10) as job:
         for _ in range(10):
             now[0] += 10.0

@@ -31,7 +31,7 @@ def test_grid_derives_extent_and_spacing() -> None:
 
 
 def test_box_includes_its_faces_and_a_margin_shrinks_it() -> None:
-    inside = GRID.contains([[0, 0, 0], [40, 50, 60], [40.01, 0, 0], [-0.01, 0, 0]])
+    inside = GRID.contains([[0.0, 0.0, 0.0], [40.0, 50.0, 60.0], [40.01, 0.0, 0.0], [-0.01, 0.0, 0.0]])
     assert inside.tolist() == [True, True, False, False]
     assert GRID.contains([[5, 25, 30], [15, 25, 30]], margin_angstrom=10.0).tolist() == [False, True]
 
@@ -72,8 +72,9 @@ def test_grid_refuses(shape: Any, spacing: Any, origin: Any) -> None:
     ],
 )
 def test_spec_refuses(changes: dict[str, Any]) -> None:
+    good: dict[str, Any] = {"name": "ribosome", "radius_angstrom": 150.0, "label": 1}
     with pytest.raises(CryofindError):
-        ParticleSpec(**({"name": "ribosome", "radius_angstrom": 150.0, "label": 1} | changes))
+        ParticleSpec(**(good | changes))
 
 
 def test_structure_without_radius_has_none_to_give() -> None:

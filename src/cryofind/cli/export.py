@@ -1,6 +1,7 @@
 """`cryofind export`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,7 +28,7 @@ def command(
     format_name: str,
     out: Path,
     tilt_series_pixel_size: float | None,
-    centre: str,
+    centre: Any,
     all_candidates: bool,
 ) -> None:
     """Write the picks of FOLDER (from `cryofind pick`) for another program."""

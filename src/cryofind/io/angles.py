@@ -26,11 +26,9 @@ def relion_from_rotations_zyx(rotations_zyx: ArrayLike) -> Floats:
     sine = np.hypot(matrix[:, 0, 2], matrix[:, 1, 2])
     tilt = np.arctan2(sine, matrix[:, 2, 2])
     free = sine > _GIMBAL_SINE
-    rot = np.where(
-        free, np.arctan2(matrix[:, 1, 2], matrix[:, 0, 2]), np.arctan2(-matrix[:, 0, 1], matrix[:, 1, 1])
-    )
+    rot = np.where(free, np.arctan2(matrix[:, 1, 2], matrix[:, 0, 2]), np.arctan2(-matrix[:, 0, 1], matrix[:, 1, 1]))
     psi = np.where(free, np.arctan2(matrix[:, 2, 1], -matrix[:, 2, 0]), 0.0)
-    return np.degrees(np.stack([rot, tilt, psi], axis=1))
+    return _in_degrees([rot, tilt, psi])
 
 
 def rotations_zyx_from_dynamo(angles_degrees: ArrayLike) -> Floats:
@@ -42,7 +40,7 @@ def rotations_zyx_from_dynamo(angles_degrees: ArrayLike) -> Floats:
 def dynamo_from_rotations_zyx(rotations_zyx: ArrayLike) -> Floats:
     """Return Dynamo's tdrot, tilt, narot; tilt lies in 0..180."""
     narot, tilt, tdrot = _zxz_angles(_transposed(rotations_xyz_from_zyx(rotations_zyx)))
-    return np.degrees(np.stack([tdrot, tilt, narot], axis=1))
+    return _in_degrees([tdrot, tilt, narot])
 
 
 def rotations_zyx_from_tom(angles_degrees: ArrayLike) -> Floats:
@@ -54,7 +52,11 @@ def rotations_zyx_from_tom(angles_degrees: ArrayLike) -> Floats:
 def tom_from_rotations_zyx(rotations_zyx: ArrayLike) -> Floats:
     """Return TOM's phi, psi, theta, in the order of an `.em` list; theta lies in 0..180."""
     psi, theta, phi = _zxz_angles(rotations_xyz_from_zyx(rotations_zyx))
-    return np.degrees(np.stack([phi, psi, theta], axis=1))
+    return _in_degrees([phi, psi, theta])
+
+
+def _in_degrees(columns: list[Floats]) -> Floats:
+    return np.rad2deg(np.stack(columns, axis=1))
 
 
 def _columns(angles_degrees: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -66,15 +68,13 @@ def _zxz_angles(matrix: Floats) -> tuple[Floats, Floats, Floats]:
     """Return a, b, c in radians of `Rz(a) Rx(b) Rz(c)`."""
     sine = np.hypot(matrix[:, 0, 2], matrix[:, 1, 2])
     free = sine > _GIMBAL_SINE
-    first = np.where(
-        free, np.arctan2(matrix[:, 0, 2], -matrix[:, 1, 2]), np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])
-    )
+    first = np.where(free, np.arctan2(matrix[:, 0, 2], -matrix[:, 1, 2]), np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0]))
     third = np.where(free, np.arctan2(matrix[:, 2, 0], matrix[:, 2, 1]), 0.0)
     return first, np.arctan2(sine, matrix[:, 2, 2]), third
 
 
 def _transposed(matrices: Floats) -> Floats:
-    return np.swapaxes(matrices, -1, -2)
+    return np.ascontiguousarray(np.swapaxes(matrices, -1, -2))
 
 
 def _about_x(angles: Floats) -> Floats:

@@ -92,7 +92,7 @@ def guess_wrong_frame(positions_zyx_angstrom: Floats, grid: VoxelGrid) -> str:
     origin = np.array(grid.origin_zyx_angstrom)
     extent = np.array(grid.extent_zyx_angstrom)
     offset = positions_zyx_angstrom - origin
-    if _fits(grid, offset[:, ::-1] + origin):
+    if _fits(grid, xyz_from_zyx(offset) + origin):
         return "they look like z,y,x order: write x,y,z"
     if _fits(grid, positions_zyx_angstrom + extent / 2):
         return "they look as if counted from the centre of the tomogram: count from its corner"

@@ -75,9 +75,7 @@ class MrcLayout:
         return z, y, x
 
 
-def read_mrc(
-    path: Path, *, run: str, flavour: str = "", voxel_spacing_angstrom: float | None = None
-) -> Tomogram:
+def read_mrc(path: Path, *, run: str, flavour: str = "", voxel_spacing_angstrom: float | None = None) -> Tomogram:
     """Return the tomogram of an MRC file, memory-mapped and read-only, in the file's own number type.
 
     Parameters

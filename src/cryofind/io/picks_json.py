@@ -202,9 +202,7 @@ def _unique_members(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _read_points(
-    path: Path, points: list[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _read_points(path: Path, points: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return locations xyz (N, 3), transforms (N, 4, 4) and scores (N,)."""
     locations = np.zeros((len(points), 3))
     matrices = np.tile(np.eye(4), (len(points), 1, 1))
@@ -262,8 +260,8 @@ def _require_name(path: Path, document: dict[str, Any], field: str, override: st
 def _check_unit(path: Path, document: dict[str, Any]) -> None:
     unit = _member(path, "", document, "unit")
     if unit != "angstrom":
-        advice = "convert the coordinates to Angstrom and set unit to \"angstrom\""
-        raise PicksError(f"{path}: unit", f"is {_shown(unit)}, expected \"angstrom\"", advice)
+        advice = 'convert the coordinates to Angstrom and set unit to "angstrom"'
+        raise PicksError(f"{path}: unit", f'is {_shown(unit)}, expected "angstrom"', advice)
 
 
 def _member(path: Path, where: str, members: dict[str, Any], name: str) -> Any:
@@ -295,9 +293,10 @@ def _shown(value: Any) -> str:
     """Return a short form of a JSON value for a message."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**64:
         return "a number beyond any length"
-    kind = {dict: "an object { }", list: f"a list of {len(value) if isinstance(value, list) else 0}"}.get(type(value))
-    if kind is not None and (isinstance(value, dict) or len(value) > 4):
-        return kind
+    if isinstance(value, dict):
+        return "an object { }"
+    if isinstance(value, list) and len(value) > 4:
+        return f"a list of {len(value)}"
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

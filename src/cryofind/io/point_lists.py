@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryofind.coordinates import zyx_from_xyz
+from cryofind.coordinates import xyz_from_zyx, zyx_from_xyz
 from cryofind.errors import PicksError, advise_known_names
 from cryofind.io.angles import rotations_zyx_from_dynamo, rotations_zyx_from_tom
 from cryofind.io.dynamo import read_dynamo_table
@@ -28,6 +28,7 @@ from cryofind.types import Picks, VoxelGrid, check_name
 
 Floats = NDArray[np.float64]
 
+_CORNER_ANGSTROM = "Angstrom from the corner"
 _OTHER_EXTENSIONS = {
     ".cbox": "export .coords or .star from crYOLO instead",
     ".mod": "run IMOD's model2point and save x y z as .coords",
@@ -36,31 +37,15 @@ _OTHER_EXTENSIONS = {
 
 
 @dataclass(frozen=True)
-class PointListContext:
-    """What a file of points may leave out.
-
-    Parameters
-    ----------
-    grids
-        Grid of the tomogram by run.
-    object_name
-        Object of files that name none; of files that name objects, the one to keep (None keeps all).
-    run
-        Run of files that name no tomogram.
-    pixel_size_angstrom
-        Pixel size of coordinates in pixels, Angstrom. Files that state Angstrom ignore it.
-    tomogram_names
-        Tomogram by its number, for `.em` and `.tbl`.
-    geometries
-        What `tomograms.star` says, for STAR files.
-    """
+class _Context:
+    """What a file of points may leave out; the fields are the options of `read_loose_picks`."""
 
     grids: Mapping[str, VoxelGrid]
-    object_name: str | None = None
-    run: str | None = None
-    pixel_size_angstrom: float | None = None
-    tomogram_names: Mapping[int, str] | None = None
-    geometries: Mapping[str, TomogramGeometry] | None = None
+    object_name: str | None
+    run: str | None
+    pixel_size_angstrom: float | None
+    tomogram_names: Mapping[int, str] | None
+    geometries: Mapping[str, TomogramGeometry]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +81,36 @@ class _Reading:
     notes: tuple[str, ...] = ()
 
 
-def read_loose_picks(path: str | Path, context: PointListContext, *, force: bool = False) -> LoosePicks:
+def read_loose_picks(
+    path: str | Path,
+    *,
+    grids: Mapping[str, VoxelGrid],
+    object_name: str | None = None,
+    run: str | None = None,
+    pixel_size_angstrom: float | None = None,
+    tomogram_names: Mapping[int, str] | None = None,
+    geometries: Mapping[str, TomogramGeometry] | None = None,
+    force: bool = False,
+) -> LoosePicks:
     """Read picks from `.star`, `.coords`, `.tbl`, `.em`, `.csv` or copick `.json`.
 
     Parameters
     ----------
     path
         The file; its extension says the format.
-    context
-        The tomograms, and what the file may leave out.
+    grids
+        Grid of the tomogram by run. Tomograms that a file names are matched to these (see `match_run`).
+    object_name
+        Object of files that name none; of tables that name objects, the one to keep (None keeps all).
+    run
+        Run of files that name no tomogram.
+    pixel_size_angstrom
+        Pixel size of coordinates in pixels, Angstrom; files that state Angstrom ignore it. Without it STAR files must
+        hold it themselves, and `.coords`, `.tbl` and `.em` are taken as voxels of the tomogram.
+    tomogram_names
+        Tomogram by its number, for `.em` and `.tbl` of several tomograms.
+    geometries
+        What `tomograms.star` says, for STAR files.
     force
         Accept coordinates in Angstrom that look like voxels.
 
@@ -119,16 +125,17 @@ def read_loose_picks(path: str | Path, context: PointListContext, *, force: bool
     if reader is None:
         advice = _OTHER_EXTENSIONS.get(path.suffix.casefold(), f"known: {', '.join(_READERS)}")
         raise PicksError(path, f"is of no known format ('{path.suffix}')", advice)
+    context = _Context(grids, object_name, run, pixel_size_angstrom, tomogram_names, geometries or {})
     _check_context(context)
     reading = reader(path, context)
-    check_picks_inside(reading.picks, context.grids, subject=path)
-    if reading.pixel_size_angstrom is None and "Angstrom" in reading.unit and not force:
-        check_picks_not_in_voxels(reading.picks, context.grids, subject=path)
+    check_picks_inside(reading.picks, grids, subject=path)
+    if reading.unit == _CORNER_ANGSTROM and not force:
+        check_picks_not_in_voxels(reading.picks, grids, subject=path)
     extent = _describe(reading)
     return LoosePicks(reading.picks, reading.unit, reading.pixel_size_angstrom, extent, reading.notes)
 
 
-def _check_context(context: PointListContext) -> None:
+def _check_context(context: _Context) -> None:
     size = context.pixel_size_angstrom
     if size is not None and not (np.isfinite(size) and size > 0):
         raise PicksError("pixel size", f"is {size}", "give a positive number of Angstrom")
@@ -137,7 +144,7 @@ def _check_context(context: PointListContext) -> None:
         raise PicksError(f"run '{context.run}'", "has no tomogram here", advice)
 
 
-def _read_star_file(path: Path, context: PointListContext) -> _Reading:
+def _read_star_file(path: Path, context: _Context) -> _Reading:
     listed = read_index_star(path)
     if listed is None:
         return _read_particles(path, context, None)
@@ -150,7 +157,7 @@ def _read_star_file(path: Path, context: PointListContext) -> _Reading:
     )
 
 
-def _read_particles(path: Path, context: PointListContext, tomogram: str | None) -> _Reading:
+def _read_particles(path: Path, context: _Context, tomogram: str | None) -> _Reading:
     particles = read_relion_particles(
         path, pixel_size_angstrom=context.pixel_size_angstrom, geometries=context.geometries
     )
@@ -178,7 +185,7 @@ def _read_particles(path: Path, context: PointListContext, tomogram: str | None)
 
 
 def _corner_positions(
-    particles: RelionParticles, names: list[str], runs: Mapping[str, str | None], context: PointListContext
+    particles: RelionParticles, names: list[str], runs: Mapping[str, str | None], context: _Context
 ) -> Floats:
     """Return positions zyx from the corner; rows of tomograms that are not given stay as they are."""
     points = particles.points_xyz_angstrom.copy()
@@ -189,13 +196,13 @@ def _corner_positions(
         grid = context.grids[run]
         rows = name_of_row == name
         if particles.is_centred:
-            geometry = (context.geometries or {}).get(name)
+            geometry = context.geometries.get(name)
             points[rows] += tomogram_centre_xyz_angstrom(grid, geometry=geometry)
-        points[rows] += np.asarray(grid.origin_zyx_angstrom)[::-1]
+        points[rows] += xyz_from_zyx(grid.origin_zyx_angstrom)
     return zyx_from_xyz(points)
 
 
-def _read_coords(path: Path, context: PointListContext) -> _Reading:
+def _read_coords(path: Path, context: _Context) -> _Reading:
     rows = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         words = line.split()
@@ -210,38 +217,38 @@ def _read_coords(path: Path, context: PointListContext) -> _Reading:
     return _from_indices(path, context, runs, indices_xyz)
 
 
-def _read_tbl(path: Path, context: PointListContext) -> _Reading:
+def _read_tbl(path: Path, context: _Context) -> _Reading:
     table = read_dynamo_table(path)
     runs = _runs_of_numbers(path, context, table.tomogram_numbers)
     rotations = rotations_zyx_from_dynamo(table.angles_degrees)
     return _from_indices(path, context, runs, table.indices_xyz, table.scores, rotations)
 
 
-def _read_em_file(path: Path, context: PointListContext) -> _Reading:
+def _read_em_file(path: Path, context: _Context) -> _Reading:
     motives = read_em(path)
     runs = _runs_of_numbers(path, context, motives.tomogram_numbers)
     rotations = rotations_zyx_from_tom(motives.angles_degrees)
     return _from_indices(path, context, runs, motives.indices_xyz, motives.scores, rotations)
 
 
-def _read_csv_file(path: Path, context: PointListContext) -> _Reading:
+def _read_csv_file(path: Path, context: _Context) -> _Reading:
     if is_plain_points_table(path):
         run, name = _run_of_file(path, context), _object_of_file(path, context)
         picks = read_points_table(path, run=run, object_name=name)
         if context.pixel_size_angstrom is None:
-            return _Reading(picks, "Angstrom from the corner")
-        indices_xyz = picks.positions_zyx_angstrom[:, ::-1]
+            return _Reading(picks, _CORNER_ANGSTROM)
+        indices_xyz = xyz_from_zyx(picks.positions_zyx_angstrom)
         return _from_indices(path, context, [run] * len(picks), indices_xyz, picks.scores)
     picks = read_points_table(path, run=context.run, object_name=context.object_name)
     return _of_given_runs(path, context, picks)
 
 
-def _read_json(path: Path, context: PointListContext) -> _Reading:
+def _read_json(path: Path, context: _Context) -> _Reading:
     picks = read_picks_json(path, run=context.run, object_name=context.object_name)
     return _of_given_runs(path, context, picks)
 
 
-def _of_given_runs(path: Path, context: PointListContext, picks: Picks) -> _Reading:
+def _of_given_runs(path: Path, context: _Context, picks: Picks) -> _Reading:
     """Rename the runs to the given ones, and keep these and the object asked for."""
     if context.object_name is not None:
         if len(picks) and context.object_name not in picks.object_names:
@@ -262,12 +269,12 @@ def _of_given_runs(path: Path, context: PointListContext, picks: Picks) -> _Read
         selected=kept.selected,
         rotations_zyx=kept.rotations_zyx,
     )
-    return _Reading(renamed, "Angstrom from the corner", None, _note_left_out(path, left_out, int((~keep).sum())))
+    return _Reading(renamed, _CORNER_ANGSTROM, None, _note_left_out(path, left_out, int((~keep).sum())))
 
 
 def _from_indices(
     path: Path,
-    context: PointListContext,
+    context: _Context,
     runs: list[str],
     indices_xyz: Floats,
     scores: Floats | None = None,
@@ -295,7 +302,7 @@ def _from_indices(
     return _Reading(picks, f"pixels from the corner{source}", sizes.pop() if len(sizes) == 1 else None)
 
 
-def _runs_of_numbers(path: Path, context: PointListContext, numbers: NDArray[np.int64]) -> list[str]:
+def _runs_of_numbers(path: Path, context: _Context, numbers: NDArray[np.int64]) -> list[str]:
     distinct = [int(number) for number in dict.fromkeys(numbers.tolist())]
     if context.tomogram_names is None:
         if len(distinct) > 1:
@@ -309,7 +316,7 @@ def _runs_of_numbers(path: Path, context: PointListContext, numbers: NDArray[np.
     return [named[number] for number in numbers.tolist()]
 
 
-def _run_of_file(path: Path, context: PointListContext) -> str:
+def _run_of_file(path: Path, context: _Context) -> str:
     """Return the run of a file that names none: the one asked for, the one its name says, or the only one."""
     if context.run is not None:
         return context.run
@@ -322,7 +329,7 @@ def _run_of_file(path: Path, context: PointListContext) -> str:
     return run
 
 
-def _object_of_file(path: Path, context: PointListContext) -> str:
+def _object_of_file(path: Path, context: _Context) -> str:
     if context.object_name is None:
         raise PicksError(path, "does not say which object its points are", "name the object")
     return check_name(context.object_name)
@@ -359,7 +366,7 @@ def _describe(reading: _Reading) -> str:
     )
 
 
-_READERS: dict[str, Callable[[Path, PointListContext], _Reading]] = {
+_READERS: dict[str, Callable[[Path, _Context], _Reading]] = {
     ".star": _read_star_file,
     ".coords": _read_coords,
     ".tbl": _read_tbl,

@@ -46,9 +46,7 @@ def choose_spacing(
     return found_zyx_angstrom, ()
 
 
-def _given_spacing(
-    path: Path, found: FloatTriple | None, given_angstrom: float
-) -> tuple[FloatTriple, tuple[str, ...]]:
+def _given_spacing(path: Path, found: FloatTriple | None, given_angstrom: float) -> tuple[FloatTriple, tuple[str, ...]]:
     if not (math.isfinite(given_angstrom) and given_angstrom > 0):
         raise TomogramError(f"{path}: --voxel-size", f"is {given_angstrom}", "give a positive number of Angstrom")
     spacing = (float(given_angstrom),) * 3

@@ -152,7 +152,9 @@ def read_points_table(
     if table.has(*_PLAIN_COLUMNS):
         mapping = {name: name for name in ("x", "y", "z", "score") if table.has(name)}
         return _read_mapped(table, mapping, run, object_name)
-    raise PicksError(path, f"header is {','.join(table.header)[:80]!r}, of no known table", _advise_header(table.header))
+    raise PicksError(
+        path, f"header is {','.join(table.header)[:80]!r}, of no known table", _advise_header(table.header)
+    )
 
 
 def is_plain_points_table(path: str | Path) -> bool:
@@ -195,9 +197,7 @@ def _read_own(table: CsvTable) -> Picks:
     )
 
 
-def _read_mapped(
-    table: CsvTable, columns: Mapping[str, str], run: str | None, object_name: str | None
-) -> Picks:
+def _read_mapped(table: CsvTable, columns: Mapping[str, str], run: str | None, object_name: str | None) -> Picks:
     for name in columns.values():
         if name not in table.header:
             advice = advise_known_names(name, table.header)

@@ -5,7 +5,6 @@ So before reading, the files of an array are compared with the number its shape 
 with their own length; and arrays written here carry a CRC-32 of every chunk file.
 """
 
-
 import math
 import os
 import zlib
@@ -177,7 +176,7 @@ def read_stored_array(
     _check_blosc_frames(stored, files)
     _check_checksums(stored, files, checksums or {})
     try:
-        return np.asarray(stored.array[(*leading, ...)]), notes
+        return np.asarray(stored.array[leading + (slice(None),) * (len(stored.shape) - len(leading))]), notes
     except MemoryError as error:
         raise _too_large(stored) from error
     except _ZARR_FAULTS as error:
@@ -247,9 +246,7 @@ def _check_sizes(stored: StoredArray, document_path: Path, chunk_bytes: int) -> 
         )
 
 
-def _check_missing(
-    stored: StoredArray, files: dict[Index, Path], *, allow_missing_chunks: bool
-) -> tuple[str, ...]:
+def _check_missing(stored: StoredArray, files: dict[Index, Path], *, allow_missing_chunks: bool) -> tuple[str, ...]:
     missing = stored.expected_files - len(files)
     if not missing:
         return ()
@@ -339,5 +336,3 @@ def _parse_key(key: str, separator: str) -> Index | None:
 def _first_line(error: BaseException) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0][:160]
-
-

@@ -72,8 +72,7 @@ def find_peaks(probability_zyx: NDArray[np.floating], *, floor: float, subject: 
     probability = np.ascontiguousarray(probability_zyx)
     candidates = find_candidate_cells(probability, floor=floor, subject=subject)
     keys = _comparable(probability)
-    cells_zyx = np.stack(np.unravel_index(candidates, probability.shape)).astype(np.int64)
-    survivors_zyx = _drop_dominated(keys, cells_zyx)
+    survivors_zyx = _drop_dominated(keys, candidates)
     plateau_of_survivor, is_maximum = _group_plateaus(keys, survivors_zyx)
     return _choose_winners(probability, survivors_zyx, plateau_of_survivor, is_maximum)
 
@@ -116,12 +115,31 @@ def _neighbours(cells_zyx: Ints, offset_zyx: tuple[int, ...], shape_zyx: tuple[i
     )
 
 
-def _drop_dominated(keys: NDArray[np.generic], cells_zyx: Ints) -> Ints:
-    """Return the cells (3, M) of `cells_zyx` (3, N) that no neighbour exceeds."""
+def _drop_dominated(keys: NDArray[np.generic], cells: NDArray[np.intp]) -> Ints:
+    """Return, as indices (3, M), the cells that no neighbour exceeds, of flat indices (N,) in ascending order."""
+    _, rows, columns = keys.shape
+    flat = keys.reshape(-1)
+    at_face = _lies_at_face(cells, keys.shape)
+    inner = cells[~at_face]
+    for z, y, x in NEIGHBOUR_OFFSETS_ZYX:
+        # Away from the faces a neighbour is a fixed step away in memory, which is much the fastest look-up.
+        inner = inner[flat[inner] >= flat[inner + ((z * rows + y) * columns + x)]]
+    outer_zyx = _unravel(cells[at_face], keys.shape)
     for offset in NEIGHBOUR_OFFSETS_ZYX:
-        neighbours = _neighbours(cells_zyx, offset, keys.shape)
-        cells_zyx = cells_zyx[:, keys[tuple(cells_zyx)] >= keys[neighbours]]
-    return cells_zyx
+        neighbours = _neighbours(outer_zyx, offset, keys.shape)
+        outer_zyx = outer_zyx[:, keys[tuple(outer_zyx)] >= keys[neighbours]]
+    outer = np.ravel_multi_index(tuple(outer_zyx), keys.shape)
+    return _unravel(np.sort(np.concatenate([inner, outer])), keys.shape)
+
+
+def _lies_at_face(cells: NDArray[np.intp], shape_zyx: tuple[int, ...]) -> NDArray[np.bool_]:
+    is_face = np.ones(shape_zyx, bool)
+    is_face[1:-1, 1:-1, 1:-1] = False
+    return np.asarray(is_face.reshape(-1)[cells])
+
+
+def _unravel(cells: NDArray[np.intp], shape_zyx: tuple[int, ...]) -> Ints:
+    return np.stack(np.unravel_index(cells, shape_zyx)).astype(np.int64, copy=False)
 
 
 def _group_plateaus(keys: NDArray[np.generic], survivors_zyx: Ints) -> tuple[Ints, NDArray[np.bool_]]:

@@ -37,7 +37,7 @@ def refine_peaks(probability_zyx: NDArray[np.floating], peaks: Peaks) -> Floats:
     at_face = (cells == 0) | (cells == np.array(probability_zyx.shape) - 1)
     offsets = np.where(at_face, 0.0, _parabola_vertices(log_odds))
     offsets = np.where(peaks.is_plateau[:, None], peaks.centres_zyx - cells, offsets)
-    return cells + np.clip(offsets, -MOST_OFFSET_CELLS, MOST_OFFSET_CELLS)
+    return np.asarray(cells + np.clip(offsets, -MOST_OFFSET_CELLS, MOST_OFFSET_CELLS))
 
 
 def _log_odds_around(probability_zyx: NDArray[np.floating], cells_zyx: NDArray[np.int64]) -> Floats:

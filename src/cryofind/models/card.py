@@ -124,7 +124,8 @@ class ModelCard(_Frozen):
         if not isinstance(document, dict) or "network" not in document:
             return document
         network = document["network"]
-        found = network.get("activation", "softmax") if isinstance(network, dict) else network.activation
+        named = network.get("activation") if isinstance(network, dict) else getattr(network, "activation", None)
+        found = named or "softmax"
         derived = {"activation": found, "background_channel": 0 if found == "softmax" else None}
         return {**derived, **document}
 

@@ -1,14 +1,13 @@
 """`cryofind submit` and `cryofind export`: picks handed to other programs."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from cryofind import czii
-from cryofind.errors import SubmissionError, advise_known_names, nearest_name
-from cryofind.export import export_picks, validate_submission, write_submission
-from cryofind.pipeline.points import PointSource, read_points
-from cryofind.types import Picks
+from cryofind.atomic import write_beside
+from cryofind.errors import SubmissionError
+from cryofind.export import Centre, export_picks, validate_submission, write_submission
+from cryofind.pipeline.points import read_points
 
 
 def submit_picks(source: Path, out: Path, *, all_candidates: bool = False) -> tuple[int, tuple[str, ...]]:
@@ -21,19 +20,20 @@ def submit_picks(source: Path, out: Path, *, all_candidates: bool = False) -> tu
     """
     points = read_points(source)
     picks = points.picks if all_candidates else points.picks.only_selected()
-    _refuse_unknown_objects(source, picks)
     grids = set(points.grids.values())
     grid = grids.pop() if len(grids) == 1 else czii.TOMOGRAM_GRID
-    notes = write_submission(out, picks, runs=points.runs or None, grid=grid)
-    return len(picks), notes
+    with write_beside(out) as partial:
+        count = write_submission(partial, picks, runs=points.runs or None)
+        notes = _name_file(lambda: validate_submission(partial, runs=points.runs or None, grid=grid), partial, out)
+    return count, notes
 
 
-def _refuse_unknown_objects(source: Path, picks: Picks) -> None:
-    for name in picks.object_names:
-        if name not in czii.OBJECT_NAMES:
-            nearest = nearest_name(name, czii.ALIASES)
-            advice = advise_known_names(czii.ALIASES[nearest] if nearest else name, czii.OBJECT_NAMES)
-            raise SubmissionError(f"{source}: object '{name}'", "is not one of the challenge's", advice)
+def _name_file(check: Callable[[], tuple[str, ...]], partial: Path, out: Path) -> tuple[str, ...]:
+    """Run a check of the partial file, and let its errors name the final one."""
+    try:
+        return check()
+    except SubmissionError as error:
+        raise SubmissionError(error.subject.replace(str(partial), str(out)), error.problem, error.advice) from error
 
 
 def export_folder(
@@ -41,7 +41,7 @@ def export_folder(
     out: Path,
     *,
     format_name: str,
-    centre: str = "half",
+    centre: Centre = "half",
     tilt_series_pixel_size_angstrom: float | None = None,
     all_candidates: bool = False,
 ) -> list[str]:
@@ -52,9 +52,9 @@ def export_folder(
     PicksError
         If the source does not know the tomograms' grids and the format needs them.
     """
-    points: PointSource = read_points(source)
+    points = read_points(source)
     picks = points.picks if all_candidates else points.picks.only_selected()
-    return export_picks(
+    exported = export_picks(
         picks,
         out,
         format=format_name,
@@ -62,9 +62,4 @@ def export_folder(
         centre=centre,
         tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
     )
-
-
-def count_by_object(picks: Picks) -> dict[str, int]:
-    """Return the number of picks of every object that occurs."""
-    names, counts = np.unique(picks.objects, return_counts=True)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    return [*(str(path) for path in exported.paths), exported.summary]

@@ -58,7 +58,9 @@ def collect_tomograms(
     ProjectError
         If two inputs hold the same run, a named run is missing, or a run has several tomograms and none is chosen.
     """
-    projects, entries, failed = [], [], []
+    projects: list[Project] = []
+    entries: list[TomogramEntry] = []
+    failed: list[FailedItem] = []
     for path in inputs:
         try:
             project = open_project(path)

@@ -86,13 +86,13 @@ def draw_targets(
         owners = _own_cells(positions, channel_rows, target_radii, grid, kind=config.kind)
         values = _values_of_owners(owners, object_count)
         is_ignored = find_shells(owners, positions, config.ignore_shell_factor * radii, grid)
-    weights = find_annotated(positions, grid, config, annotated_zyx).astype(np.float32)
+    weights = _find_annotated(positions, grid, config, annotated_zyx).astype(np.float32)
     if is_ignored is not None:
         weights[is_ignored] = 0
     return TrainingTarget(values, weights)
 
 
-def find_annotated(
+def _find_annotated(
     positions_zyx_angstrom: Floats,
     grid: VoxelGrid,
     config: TargetConfig,

@@ -27,6 +27,7 @@ from cryofind.train.checkpoint import (
 )
 from cryofind.train.devices import catch_termination, start_fabric
 from cryofind.train.ema import MovingAverage
+from cryofind.train.losses import mask_unlabelled
 from cryofind.train.metrics import MetricsFile
 from cryofind.train.prefetch import BatchArrays, Sampler, prefetch_batches
 from cryofind.train.schedule import learning_rate_at
@@ -277,8 +278,6 @@ def _compute_loss(training: _Training, batch: BatchArrays) -> Tensor:
     logits = training.wrapped(images.contiguous(memory_format=torch.channels_last_3d)).float()
     probability = settings.unlabelled_probability
     if probability is not None and training.step >= settings.unlabelled_after * settings.steps:
-        from cryofind.train.losses import mask_unlabelled
-
         weights = mask_unlabelled(
             logits.detach(), values, weights, probability=probability, activation=training.config.model.activation
         )

@@ -1,0 +1,38 @@
+"""The outside world as the types of the package, and back: tomograms, segmentations, picks, projects."""
+
+from cryofind.io.copick import write_copick_config
+from cryofind.io.entries import PicksEntry, Project, SegmentationEntry, TomogramEntry
+from cryofind.io.inspect import describe_path, diagnose_tomogram, format_description
+from cryofind.io.layout import segmentation_zarr_path, tomogram_zarr_path
+from cryofind.io.mrc import write_mrc
+from cryofind.io.ome_zarr import read_probability_zarr, read_segmentation_zarr
+from cryofind.io.ome_zarr_write import write_probability_zarr, write_segmentation_zarr, write_tomogram_zarr
+from cryofind.io.picks_json import picks_json_path, read_picks_json, write_picks_json
+from cryofind.io.project import open_project
+from cryofind.io.tomograms import fingerprint_volume, read_tomogram, read_tomogram_grid
+
+__all__ = [
+    "PicksEntry",
+    "Project",
+    "SegmentationEntry",
+    "TomogramEntry",
+    "describe_path",
+    "diagnose_tomogram",
+    "fingerprint_volume",
+    "format_description",
+    "open_project",
+    "picks_json_path",
+    "read_picks_json",
+    "read_probability_zarr",
+    "read_segmentation_zarr",
+    "read_tomogram",
+    "read_tomogram_grid",
+    "segmentation_zarr_path",
+    "tomogram_zarr_path",
+    "write_copick_config",
+    "write_mrc",
+    "write_picks_json",
+    "write_probability_zarr",
+    "write_segmentation_zarr",
+    "write_tomogram_zarr",
+]

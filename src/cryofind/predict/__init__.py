@@ -1,0 +1,13 @@
+"""Tomogram to probability volume: networks over whole tomograms, and labels from what they say."""
+
+from cryofind.predict.device import choose_device, choose_precision, read_free_bytes
+from cryofind.predict.engine import predict_probabilities
+from cryofind.predict.segment import segment_probabilities
+
+__all__ = [
+    "choose_device",
+    "choose_precision",
+    "predict_probabilities",
+    "read_free_bytes",
+    "segment_probabilities",
+]

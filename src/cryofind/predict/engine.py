@@ -1,0 +1,266 @@
+"""A network over a whole tomogram: in one piece where memory allows, else in blended blocks."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cryofind.config import PredictConfig
+from cryofind.errors import ModelError, TomogramError
+from cryofind.predict.augment_test import View, choose_views
+from cryofind.predict.device import choose_device, choose_precision, memory_budget_bytes
+from cryofind.predict.ensemble import Ensemble, average_logits, prepare_ensemble
+from cryofind.predict.tiling import (
+    OUTPUT_STRIDE,
+    IntTriple,
+    Tiling,
+    check_tile,
+    choose_tile,
+    cut_block,
+    halve_tile,
+    plan_tiling,
+)
+from cryofind.progress import report_progress
+from cryofind.types import ProbabilityVolume, VoxelGrid
+
+logger = logging.getLogger("cryofind")
+
+Activation = Literal["softmax", "sigmoid"]
+
+# Planes that the activation takes at a time: a few megabytes, so that they stay in the cache of the processor.
+PLANES_AT_A_TIME = 4
+# Kernels of cuDNN and others count elements of a feature map in 32 bits.
+MAX_ELEMENTS = 2**31 - 1
+
+
+def predict_probabilities(
+    networks: Sequence[nn.Module],
+    volume_zyx: NDArray[Any],
+    grid: VoxelGrid,
+    *,
+    run: str,
+    objects: Sequence[str],
+    activation: Activation,
+    config: PredictConfig,
+    multiple: int = 16,
+) -> ProbabilityVolume:
+    """Return the probability of every object in every cell of the stride-2 grid.
+
+    The volume is padded by reflection to a multiple of the network's deepest stride and given to the network as a
+    whole if `config.memory_gigabytes` allows, else in overlapping blocks whose logits are blended by raised-cosine
+    weights. Logits are averaged over networks and over views before the activation. If memory runs out
+    nevertheless, smaller blocks are tried.
+
+    Parameters
+    ----------
+    networks
+        One or more modules that map (B, 1, Z, Y, X) to logits (B, C, Z/2, Y/2, X/2). They are copied; foldable norms
+        are folded in the copies.
+    volume_zyx
+        Preprocessed voxels of shape `grid.shape_zyx`, float32, finite.
+    grid
+        Where the voxels lie.
+    run
+        Name of the run.
+    objects
+        Names of the K objects in channel order.
+    activation
+        `softmax`: C = K + 1, channel 0 is background and is dropped; `sigmoid`: C = K.
+    config
+        Device, precision, memory, blocks, views.
+    multiple
+        Least common size of blocks, even; raised to what the networks ask for.
+
+    Returns
+    -------
+    ProbabilityVolume
+        float32 on `grid.coarsened(2)`. Not float16, which would round probabilities near 1 to steps of 0.0005 and so
+        turn strong peaks into plateaus.
+
+    Raises
+    ------
+    ConfigError
+        If the device is not there, or `config.tile_zyx` does not suit the network.
+    ModelError
+        If the networks do not fit each other, the objects or the activation, or give numbers that are not finite.
+    TomogramError
+        If memory does not suffice for the smallest block.
+    """
+    if volume_zyx.shape != grid.shape_zyx:
+        raise ValueError(f"volume has shape {volume_zyx.shape}, its grid {grid.shape_zyx}")
+    device = choose_device(config.device)
+    dtype = choose_precision(config.precision, device)
+    with torch.inference_mode():
+        ensemble = prepare_ensemble(networks, device=device, dtype=dtype, multiple=multiple)
+        _check_channels(ensemble.channels, len(objects), activation)
+        tile_zyx = _choose_tile(ensemble, grid.shape_zyx, config)
+        probabilities = _predict_until_it_fits(ensemble, volume_zyx, tile_zyx, activation, config, run)
+    return ProbabilityVolume(run, probabilities, grid.coarsened(OUTPUT_STRIDE), tuple(objects))
+
+
+def estimate_bytes(ensemble: Ensemble, shape_zyx: IntTriple, tile_zyx: IntTriple) -> float:
+    """Return the bytes that predicting a volume in blocks of that shape takes, beside the volume itself."""
+    whole = float(np.prod(shape_zyx)) / OUTPUT_STRIDE**3
+    layer = float(tile_zyx[0] * shape_zyx[1] * shape_zyx[2]) / OUTPUT_STRIDE**3
+    result = whole if ensemble.device.type == "cpu" else 0.0
+    return float(np.prod(tile_zyx)) * ensemble.bytes_per_voxel() + 4 * ensemble.channels * (2 * layer + result)
+
+
+def _choose_tile(ensemble: Ensemble, shape_zyx: IntTriple, config: PredictConfig) -> IntTriple:
+    if config.tile_zyx is not None:
+        return check_tile(config.tile_zyx, ensemble.multiple)
+    budget = memory_budget_bytes(config.memory_gigabytes, ensemble.device)
+    largest_map = max(ensemble.largest_map_per_voxel, 1.0)
+
+    def fits(tile_zyx: IntTriple) -> bool:
+        elements = float(np.prod(tile_zyx)) * largest_map
+        return elements <= MAX_ELEMENTS and estimate_bytes(ensemble, shape_zyx, tile_zyx) <= budget
+
+    return choose_tile(shape_zyx, overlap=config.tile_overlap, multiple=ensemble.multiple, fits=fits)
+
+
+def _predict_until_it_fits(
+    ensemble: Ensemble,
+    volume_zyx: NDArray[Any],
+    tile_zyx: IntTriple,
+    activation: Activation,
+    config: PredictConfig,
+    run: str,
+) -> NDArray[np.float32]:
+    views = choose_views(config.test_time_augmentation)
+    next_tile: IntTriple | None = tile_zyx
+    while next_tile is not None:
+        tiling = plan_tiling(_shape(volume_zyx), next_tile, overlap=config.tile_overlap, multiple=ensemble.multiple)
+        probabilities = _predict_or_run_out(ensemble, volume_zyx, tiling, views, activation, run)
+        if probabilities is not None:
+            return probabilities
+        tile_zyx, next_tile = tiling.size_zyx, halve_tile(tiling.size_zyx, ensemble.multiple)
+        logger.warning("run '%s': out of memory in blocks of %s voxels", run, _join(tiling.size_zyx))
+    raise TomogramError(
+        f"run '{run}'",
+        f"memory on {ensemble.device} does not suffice for blocks of {_join(tile_zyx)} voxels",
+        "end other programs, set predict.device to cpu, or take a smaller network",
+    )
+
+
+def _predict_or_run_out(
+    ensemble: Ensemble,
+    volume_zyx: NDArray[Any],
+    tiling: Tiling,
+    views: Sequence[View],
+    activation: Activation,
+    run: str,
+) -> NDArray[np.float32] | None:
+    try:
+        return _predict_in_blocks(ensemble, volume_zyx, tiling, views, activation, run)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    # Outside the handler, whose traceback keeps the tensors of the failed attempt alive.
+    if ensemble.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
+def _predict_in_blocks(
+    ensemble: Ensemble,
+    volume_zyx: NDArray[Any],
+    tiling: Tiling,
+    views: Sequence[View],
+    activation: Activation,
+    run: str,
+) -> NDArray[np.float32]:
+    depth, height, width = (-(-size // OUTPUT_STRIDE) for size in volume_zyx.shape)
+    first_object = 1 if activation == "softmax" else 0
+    probabilities = np.empty((ensemble.channels - first_object, depth, height, width), np.float32)
+    with report_progress(f"predict {run}", len(tiling) * len(views) * len(ensemble.members)) as progress:
+        for start, logits in _blend_layers(ensemble, volume_zyx, tiling, views, progress.advance):
+            _activate(logits, activation, probabilities[:, start : start + logits.shape[1]], run)
+    return probabilities
+
+
+def _blend_layers(
+    ensemble: Ensemble,
+    volume_zyx: NDArray[Any],
+    tiling: Tiling,
+    views: Sequence[View],
+    after_each: Callable[[], None],
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield the finished logits (C, planes, y, x) from top to bottom, each with its first output plane."""
+    along_z = tiling.along_z
+    if len(tiling) == 1:
+        block = cut_block(volume_zyx, (0, 0, 0), tiling.size_zyx, dtype=ensemble.dtype)
+        yield 0, average_logits(ensemble, block, views, after_each=after_each)
+        return
+    in_plane = (tiling.along_y.output_length, tiling.along_x.output_length)
+    pending = torch.zeros(
+        (ensemble.channels, along_z.output_size, *in_plane), dtype=torch.float32, device=ensemble.device
+    )
+    ends = (*along_z.output_starts[1:], along_z.output_length)
+    for at_z, (start, end) in enumerate(zip(along_z.output_starts, ends, strict=True)):
+        for at_y, at_x in tiling.layer():
+            block = _cut_tile(volume_zyx, tiling, at_z, at_y, at_x, ensemble.dtype)
+            logits = average_logits(ensemble, block, views, after_each=after_each)
+            _add_weighted(pending, logits, tiling, at_z, at_y, at_x)
+        finished, unfinished = pending[:, : end - start], pending[:, end - start :]
+        yield start, finished
+        pending = torch.cat((unfinished, torch.zeros_like(finished)), dim=1)
+
+
+def _cut_tile(
+    volume_zyx: NDArray[Any], tiling: Tiling, at_z: int, at_y: int, at_x: int, dtype: torch.dtype
+) -> torch.Tensor:
+    start_zyx = tiling.along_z.starts[at_z], tiling.along_y.starts[at_y], tiling.along_x.starts[at_x]
+    return cut_block(volume_zyx, start_zyx, tiling.size_zyx, dtype=dtype)
+
+
+def _add_weighted(pending: torch.Tensor, logits: torch.Tensor, tiling: Tiling, at_z: int, at_y: int, at_x: int) -> None:
+    top, left = tiling.along_y.output_starts[at_y], tiling.along_x.output_starts[at_x]
+    place = pending[:, :, top : top + logits.shape[2], left : left + logits.shape[3]]
+    place.addcmul_(logits.float(), tiling.weights(at_z, at_y, at_x).to(pending.device))
+
+
+def _activate(logits: torch.Tensor, activation: Activation, out: NDArray[np.float32], run: str) -> None:
+    """Write the probabilities of logits (C, planes, y, x) into `out` (K, planes, y, x), which may be smaller."""
+    planes, height, width = out.shape[1:]
+    for first in range(0, planes, PLANES_AT_A_TIME):
+        last = min(first + PLANES_AT_A_TIME, planes)
+        slab = logits[:, first:last, :height, :width].float()
+        probable = slab.softmax(dim=0)[1:] if activation == "softmax" else slab.sigmoid()
+        if not bool(torch.isfinite(probable).all()):
+            raise ModelError(
+                f"prediction of run '{run}'",
+                "holds numbers that are NaN or infinite",
+                "check the model's weights, or set predict.precision to float32",
+            )
+        torch.from_numpy(out[:, first:last]).copy_(probable)
+
+
+def _check_channels(channels: int, object_count: int, activation: Activation) -> None:
+    expected = object_count + (activation == "softmax")
+    if channels != expected:
+        raise ModelError(
+            "network",
+            f"gives {channels} channels, expected {expected} for {object_count} objects and {activation}",
+            "give the objects and the activation that the model's card names",
+        )
+
+
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    message = str(error).lower()
+    return "out of memory" in message or "can't allocate memory" in message or "not enough memory" in message
+
+
+def _shape(volume_zyx: NDArray[Any]) -> IntTriple:
+    z, y, x = volume_zyx.shape
+    return z, y, x
+
+
+def _join(sizes: IntTriple) -> str:
+    return " x ".join(str(size) for size in sizes)

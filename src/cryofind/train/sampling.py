@@ -1,0 +1,355 @@
+"""Annotated tomograms -> batches of crops, as a pure function of (seed, step, rank)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from cryofind.config import AugmentConfig, TargetConfig, TrainConfig
+from cryofind.errors import ConfigError, PicksError, advise_known_names
+from cryofind.targets import TrainingTarget, average_blocks, draw_targets, mark_near_picks, targets_from_labels
+from cryofind.train.augment import (
+    PASTE_EDGE_FACTOR,
+    change_intensity,
+    draw_lattice_matrix,
+    draw_matrix,
+    find_free_place,
+    mix_crops,
+    paste_patch,
+)
+from cryofind.train.crop_map import CropMap, Floats, cut_crop, find_outside, place_crop
+from cryofind.types import ParticleSpec, VoxelGrid
+
+OUTPUT_STRIDE = 2  # of every network: see `cryofind.models`
+CENTRAL_SHARE = 0.7  # a chosen particle lies anywhere in this central part of its crop, along each axis
+_LABEL_VOXELS_PER_OBJECT = 4096  # places remembered per run and object without picks
+_STATISTICS_STRIDE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """One annotated tomogram, ready for training.
+
+    Parameters
+    ----------
+    run
+        Name of the run; several flavours of a run may share it.
+    volume_zyx
+        Preprocessed grey values, float32 or float16, possibly memory-mapped.
+    grid
+        Grid of the volume.
+    positions_zyx_angstrom
+        Annotated centres, shape (N, 3), zyx, Angstrom.
+    channels
+        Channel (row of the list of objects) of each, shape (N,).
+    labels_zyx
+        Label volume of the volume's shape, 0 for background and channel + 1 for an object; for targets `labels`.
+    annotated_mask_zyx
+        Booleans of the volume's shape, where annotation is complete; for the annotated region `mask`.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree.
+    """
+
+    run: str
+    volume_zyx: NDArray[np.floating]
+    grid: VoxelGrid
+    positions_zyx_angstrom: Floats
+    channels: NDArray[np.int64]
+    labels_zyx: NDArray[np.integer] | None = None
+    annotated_mask_zyx: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("volume_zyx", "labels_zyx", "annotated_mask_zyx"):
+            array = getattr(self, name)
+            if array is not None and array.shape != self.grid.shape_zyx:
+                raise ValueError(f"{name} of run {self.run} has shape {array.shape}, its grid {self.grid.shape_zyx}")
+        if self.positions_zyx_angstrom.shape != (len(self.channels), 3):
+            shape = self.positions_zyx_angstrom.shape
+            raise ValueError(f"positions of run {self.run} have shape {shape}, expected {(len(self.channels), 3)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Crops and what the network should say about them.
+
+    Parameters
+    ----------
+    images
+        float32 (batch, 1, Z, Y, X).
+    values
+        float32 (batch, object, Z/2, Y/2, X/2), 0 to 1.
+    weights
+        float32 (batch, Z/2, Y/2, X/2).
+    """
+
+    images: NDArray[np.float32]
+    values: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+class _Places(NamedTuple):
+    """Where an object occurs: the row of the run and the fractional voxel index (M, 3)."""
+
+    runs: NDArray[np.int64]
+    indices_zyx: Floats
+
+
+class _Particles(NamedTuple):
+    """Particles of one crop: crop indices (N, 3), channels (N,), radii (N,) in Angstrom as seen in the crop."""
+
+    indices_zyx: Floats
+    channels: NDArray[np.int64]
+    radii_angstrom: Floats
+
+
+class CropSampler:
+    """Draws batches; the batch of (seed, step, rank) is always the same, whatever was drawn before.
+
+    A crop shows a random particle of a random object, objects being equally likely however rare, except for a
+    share `config.background_fraction` drawn anywhere.
+
+    Parameters
+    ----------
+    runs
+        Annotated tomograms, at least one.
+    config
+        Batch size, crop size, share of background crops.
+    augment
+        Random changes.
+    targets
+        What is drawn as target.
+    specs
+        Objects in channel order.
+    seed
+        Seed; `config.seed` when None.
+
+    Raises
+    ------
+    ConfigError
+        If an option does not fit the runs.
+    PicksError
+        If no run has any particle.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[TrainingRun],
+        config: TrainConfig,
+        augment: AugmentConfig,
+        targets: TargetConfig,
+        specs: Sequence[ParticleSpec],
+        seed: int | None = None,
+    ) -> None:
+        _check_options(runs, config, augment, targets, specs)
+        self._runs = tuple(runs)
+        self._config = config
+        self._augment = augment
+        self._targets = targets
+        self._seed = config.seed if seed is None else seed
+        self._object_count = len(specs)
+        self._radii_angstrom = np.array([spec.radius_angstrom or np.nan for spec in specs], dtype=np.float64)
+        self._radius_factors = [targets.radius_factors.get(spec.name, targets.radius_factor) for spec in specs]
+        self._indices = [run.grid.indices_from_positions(run.positions_zyx_angstrom) for run in self._runs]
+        self._deviations = [_measure_deviation(run.volume_zyx) for run in self._runs]
+        sizes = np.array([run.volume_zyx.size for run in self._runs], dtype=np.float64)
+        self._run_shares = sizes / sizes.sum()
+        self._places = self._find_places()
+
+    def sample(self, step: int, rank: int = 0) -> Batch:
+        """Return the batch of a step for one of several processes."""
+        random = np.random.default_rng([self._seed, step, rank])
+        count = self._config.batch_size
+        shape = self._config.crop_zyx
+        cells = tuple(size // OUTPUT_STRIDE for size in shape)
+        images = np.empty((count, 1, *shape), dtype=np.float32)
+        values = np.empty((count, self._object_count, *cells), dtype=np.float32)
+        weights = np.empty((count, *cells), dtype=np.float32)
+        for crop in range(count):
+            images[crop, 0], target = self._draw_crop(random)
+            values[crop], weights[crop] = target.values, target.weights
+        mix_crops((images, values, weights), self._augment.mixup_probability, random)
+        return Batch(images, values, weights)
+
+    def _find_places(self) -> list[_Places]:
+        """Return the places of every object that occurs; label voxels stand for objects without picks."""
+        places = []
+        for channel in range(self._object_count):
+            found = [indices[run.channels == channel] for run, indices in zip(self._runs, self._indices, strict=True)]
+            if self._targets.kind == "labels" and not any(map(len, found)):
+                found = [_find_label_voxels(run, channel) for run in self._runs]
+            rows = np.repeat(np.arange(len(found)), [len(indices) for indices in found])
+            if len(rows):
+                places.append(_Places(rows, np.concatenate(found)))
+        if not places:
+            raise PicksError("training runs", "hold no particle of any object", "give runs with picks")
+        return places
+
+    def _draw_crop(self, random: Generator) -> tuple[NDArray[np.float32], TrainingTarget]:
+        row, crop_map = self._draw_map(random)
+        run = self._runs[row]
+        volume = cut_crop(run.volume_zyx, crop_map)
+        annotated = self._find_particles(row, crop_map)
+        particles = annotated
+        if random.random() < self._augment.copy_paste_probability:
+            volume, particles = self._paste_particle(volume, annotated, run.grid, random)
+        target = self._draw_target(run, crop_map, annotated, particles)
+        return change_intensity(volume, self._augment, random, deviation=self._deviations[row]), target
+
+    def _draw_map(self, random: Generator) -> tuple[int, CropMap]:
+        shape = np.asarray(self._config.crop_zyx)
+        if random.random() < self._config.background_fraction:
+            row = int(random.choice(len(self._runs), p=self._run_shares))
+            room = np.maximum(np.asarray(self._runs[row].grid.shape_zyx) - shape, 0)
+            point = random.integers(0, room, endpoint=True) + (shape - 1) / 2
+            point_in_crop = (shape - 1) / 2
+        else:
+            row, point = self._choose_place(random)
+            reach = CENTRAL_SHARE * (shape - 1) / 2
+            point_in_crop = (shape - 1) / 2 + random.uniform(-reach, reach)
+        matrix = draw_matrix(self._augment, random)
+        volume_shape = self._runs[row].grid.shape_zyx
+        crop_map = place_crop(
+            matrix, self._config.crop_zyx, volume_shape, point_zyx=point, point_in_crop_zyx=point_in_crop
+        )
+        return row, crop_map
+
+    def _choose_place(self, random: Generator) -> tuple[int, Floats]:
+        places = self._places[random.integers(len(self._places))]
+        chosen = random.integers(len(places.runs))
+        return int(places.runs[chosen]), places.indices_zyx[chosen]
+
+    def _find_particles(self, row: int, crop_map: CropMap) -> _Particles:
+        channels = self._runs[row].channels
+        radii_angstrom = self._radii_angstrom[channels] * crop_map.magnification
+        return _Particles(crop_map.crop_from_source(self._indices[row]), channels, radii_angstrom)
+
+    def _paste_particle(
+        self, volume: NDArray[np.float32], there: _Particles, grid: VoxelGrid, random: Generator
+    ) -> tuple[NDArray[np.float32], _Particles]:
+        """Lay a particle of any run over a free place of the crop, if there is one."""
+        donor, point, channel = self._choose_donor(random)
+        radius_angstrom = self._radii_angstrom[channel]
+        radius_voxels = radius_angstrom / grid.spacing_angstrom
+        half_edge = int(np.ceil(PASTE_EDGE_FACTOR * radius_voxels)) + 1
+        patch_map = CropMap(draw_lattice_matrix(self._augment, random), np.rint(point), (2 * half_edge + 1,) * 3)
+        place = find_free_place(
+            self._config.crop_zyx,
+            half_edge,
+            taken_zyx=there.indices_zyx,
+            taken_reaches_voxels=there.radii_angstrom / grid.spacing_angstrom,
+            reach_voxels=PASTE_EDGE_FACTOR * radius_voxels,
+            random=random,
+        )
+        source = self._runs[donor].volume_zyx
+        if place is None or find_outside(patch_map, self._runs[donor].grid.shape_zyx, stride=1) is not None:
+            return volume, there
+        centre = patch_map.crop_from_source(point)
+        pasted = paste_patch(
+            volume, cut_crop(source, patch_map), place, centre_zyx=centre, particle_radius_voxels=radius_voxels
+        )
+        return pasted, _Particles(
+            np.vstack([there.indices_zyx, place - half_edge + centre]),
+            np.append(there.channels, channel),
+            np.append(there.radii_angstrom, radius_angstrom),
+        )
+
+    def _choose_donor(self, random: Generator) -> tuple[int, Floats, int]:
+        row, point = self._choose_place(random)
+        chosen = int(np.argmin(np.square(self._indices[row] - point).sum(axis=1)))
+        return row, point, int(self._runs[row].channels[chosen])
+
+    def _draw_target(
+        self, run: TrainingRun, crop_map: CropMap, annotated: _Particles, particles: _Particles
+    ) -> TrainingTarget:
+        crop_grid = VoxelGrid(crop_map.shape_zyx, run.grid.spacing_zyx_angstrom)
+        cells = crop_grid.coarsened(OUTPUT_STRIDE)
+        is_annotated = self._find_annotated(run, crop_map, crop_grid.positions_from_indices(annotated.indices_zyx))
+        if self._targets.kind == "labels" and run.labels_zyx is not None:
+            labels = cut_crop(run.labels_zyx, crop_map, order=0)
+            present = {int(label): int(label) - 1 for label in np.unique(labels) if 0 < label <= self._object_count}
+            target = targets_from_labels(labels, present, object_count=self._object_count, stride=OUTPUT_STRIDE)
+            target.weights[~is_annotated] = 0
+            return target
+        return draw_targets(
+            crop_grid.positions_from_indices(particles.indices_zyx),
+            particles.channels,
+            particles.radii_angstrom,
+            cells,
+            object_count=self._object_count,
+            config=self._targets,
+            radius_factors=self._radius_factors,
+            annotated_zyx=is_annotated,
+        )
+
+    def _find_annotated(self, run: TrainingRun, crop_map: CropMap, positions_angstrom: Floats) -> NDArray[np.bool_]:
+        """Return the cells of the crop that lie in the volume and where the annotation is complete."""
+        cells = VoxelGrid(crop_map.shape_zyx, run.grid.spacing_zyx_angstrom).coarsened(OUTPUT_STRIDE)
+        is_annotated = np.ones(cells.shape_zyx, dtype=np.bool_)
+        if self._targets.annotated_region == "near-picks":
+            # In the crop's own Angstrom: a magnified crop shows the same region magnified.
+            reach_angstrom = self._targets.annotated_distance_angstrom * crop_map.magnification
+            is_annotated = mark_near_picks(positions_angstrom, cells, reach_angstrom)
+        elif self._targets.annotated_region == "mask" and run.annotated_mask_zyx is not None:
+            mask = cut_crop(run.annotated_mask_zyx, crop_map, order=0)
+            is_annotated = average_blocks(mask, OUTPUT_STRIDE) >= 0.5
+        is_outside = find_outside(crop_map, run.grid.shape_zyx, stride=OUTPUT_STRIDE)
+        if is_outside is not None:
+            is_annotated &= ~is_outside
+        return is_annotated
+
+
+def _measure_deviation(volume_zyx: NDArray[Any]) -> float:
+    stride = _STATISTICS_STRIDE
+    deviation = float(np.std(volume_zyx[::stride, ::stride, ::stride].astype(np.float32)))
+    return deviation if np.isfinite(deviation) else 1.0
+
+
+def _find_label_voxels(run: TrainingRun, channel: int) -> Floats:
+    if run.labels_zyx is None:
+        return np.empty((0, 3), dtype=np.float64)
+    flat = np.flatnonzero(run.labels_zyx == channel + 1)
+    kept = flat[:: -(-len(flat) // _LABEL_VOXELS_PER_OBJECT) or 1]
+    return np.stack(np.unravel_index(kept, run.labels_zyx.shape), axis=-1).astype(np.float64)
+
+
+def _check_options(
+    runs: Sequence[TrainingRun],
+    config: TrainConfig,
+    augment: AugmentConfig,
+    targets: TargetConfig,
+    specs: Sequence[ParticleSpec],
+) -> None:
+    if not runs:
+        raise PicksError("training runs", "are none", "give a project with annotated runs")
+    names = [spec.name for spec in specs]
+    for name in targets.radius_factors:
+        if name not in names:
+            advice = advise_known_names(name, names)
+            raise ConfigError(f"targets.radius_factors: {name}", "is not one of the objects", advice)
+    if any(size % OUTPUT_STRIDE for size in config.crop_zyx):
+        raise ConfigError("train.crop_zyx", f"is {config.crop_zyx}", "use even sizes")
+    if targets.kind == "labels" and augment.copy_paste_probability > 0:
+        advice = "set it to 0, or train on picks"
+        raise ConfigError("augment.copy_paste_probability", "pastes picks, but targets.kind is 'labels'", advice)
+    for run in runs:
+        _check_run(run, targets, specs)
+
+
+def _check_run(run: TrainingRun, targets: TargetConfig, specs: Sequence[ParticleSpec]) -> None:
+    if targets.kind == "labels" and run.labels_zyx is None:
+        advice = "name it in targets.segmentation, or choose another targets.kind"
+        raise ConfigError(f"run {run.run}", "has no label volume for targets.kind 'labels'", advice)
+    if targets.annotated_region == "mask" and run.annotated_mask_zyx is None:
+        advice = "name it in targets.annotated_mask, or choose another targets.annotated_region"
+        raise ConfigError(f"run {run.run}", "has no mask for targets.annotated_region 'mask'", advice)
+    for channel in np.unique(run.channels):
+        if not 0 <= channel < len(specs):
+            raise ValueError(f"run {run.run} has channel {channel}, but there are {len(specs)} objects")
+        if targets.kind != "labels":
+            _ = specs[channel].particle_radius_angstrom

@@ -1,0 +1,180 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cryofind.errors import CryofindError, ModelError, OutputError
+from cryofind.models import build_network
+from cryofind.models.sealed import write_sealed_files
+from cryofind.train import TrainResult, read_metrics, train_network
+from cryofind.train.checkpoint import (
+    Checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    load_newest_checkpoint,
+    restore_network,
+    save_checkpoint,
+)
+from cryofind.train.metrics import MetricsFile
+from tests.tiny_models import TINY, TinySampler, build_tiny, cross_entropy, tiny_config
+
+
+def _train(
+    out: Path, *, sampler: TinySampler | None = None, objects: tuple[str, ...] = ("a", "b"), **train: Any
+) -> TrainResult:
+    return train_network(
+        sampler or TinySampler(),
+        build_tiny(seed=3),
+        tiny_config(**train),
+        out=out,
+        validate=None,
+        object_names=objects,
+        loss=cross_entropy,
+    )
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = _train(tmp_path)
+    newest = list_checkpoints(tmp_path / "checkpoints")[-1] / "tensors.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-5] ^= 4
+    newest.write_bytes(content)
+    sampler = TinySampler()
+    again = _train(tmp_path, sampler=sampler)
+    assert sampler.steps == [9, 10, 11]
+    assert "trying the previous checkpoint" in caplog.text
+    torch.testing.assert_close(whole.network.state_dict(), again.network.state_dict(), rtol=0, atol=0)
+
+
+def test_every_flipped_byte_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, Checkpoint(7, {"weight": torch.arange(12.0)}, {"skipped": 0}, {"a": {"b": 1}}))
+    for file in sorted(path.iterdir()):
+        content = file.read_bytes()
+        for position in range(len(content)):
+            file.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+            with pytest.raises(ModelError, match="SHA-256"):
+                load_checkpoint(path)
+        file.write_bytes(content)
+    assert load_checkpoint(path).step == 7
+
+
+def test_only_damaged_checkpoints_are_an_error(tmp_path: Path) -> None:
+    _train(tmp_path)
+    for path in list_checkpoints(tmp_path / "checkpoints"):
+        (path / "state.json").unlink()
+    with pytest.raises(ModelError, match="only damaged checkpoints; remove it to start anew"):
+        _train(tmp_path)
+
+
+def test_a_half_written_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
+    whole = _train(tmp_path)
+    shutil.copytree(
+        list_checkpoints(tmp_path / "checkpoints")[0], tmp_path / "checkpoints" / ".step-00000011.partial.1"
+    )
+    torch.testing.assert_close(_train(tmp_path).network.state_dict(), whole.network.state_dict(), rtol=0, atol=0)
+    assert load_newest_checkpoint(tmp_path / "nothing", {}) is None
+
+
+def test_a_checkpoint_of_another_training_is_refused_field_by_field(tmp_path: Path) -> None:
+    _train(tmp_path)
+    with pytest.raises(
+        ModelError, match=r"train\.learning_rate is 0\.001 there and 0\.01 here; .* steps|train\.steps is 12 there"
+    ):
+        _train(tmp_path, learning_rate=1e-2, steps=20)
+    with pytest.raises(ModelError, match=r"objects is \['a', 'b'\] there and \['a', 'c'\] here"):
+        _train(tmp_path, objects=("a", "c"))
+    with pytest.raises(ModelError, match="and 1 more; use the old recipe"):
+        _train(tmp_path, learning_rate=1e-2, steps=20, seed=5, weight_decay=0.0, ema_decay=0.5)
+
+
+def test_what_does_not_change_the_weights_may_change(tmp_path: Path) -> None:
+    _train(tmp_path)
+    sampler = TinySampler()
+    _train(tmp_path, sampler=sampler, devices="auto" if not torch.cuda.is_available() else "cpu", checkpoint_every=2)
+    assert sampler.steps == []
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    tensors = build_tiny().state_dict()
+    other = build_network(TINY.model_copy(update={"widths": (6, 8)}), 2)
+    with pytest.raises(ModelError, match="has shape"):
+        restore_network(other, tensors, "there")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is not JSON"), ("[]", "format_version"), ('{"format_version": 9}', "is 9, expected 1")]
+)
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = save_checkpoint(tmp_path, Checkpoint(1, {"weight": torch.zeros(1)}))
+    tensors = (path / "tensors.safetensors").read_bytes()
+    write_sealed_files(path, {"tensors.safetensors": tensors, "state.json": text.encode()})
+    with pytest.raises(ModelError, match=message):
+        load_checkpoint(path)
+
+
+def test_steps_without_a_finite_loss_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    result = _train(tmp_path, sampler=TinySampler(nonfinite_steps=(2, 3, 7)))
+    assert result.skipped_steps == 3
+    assert caplog.text.count("step skipped") == 3
+    for tensor in load_checkpoint(list_checkpoints(tmp_path / "checkpoints")[-1]).tensors.values():
+        assert torch.isfinite(tensor).all()
+    losses = [row["value"] for row in read_metrics(result.history) if row["name"] == "loss"]
+    assert [loss is None for loss in losses] == [step in (2, 3, 7) for step in range(12)]
+
+
+def test_skipping_survives_an_interruption(tmp_path: Path) -> None:
+    whole = _train(tmp_path / "whole", sampler=TinySampler(nonfinite_steps=(2, 4)))
+    with pytest.raises(RuntimeError):
+        _train(tmp_path / "cut", sampler=TinySampler(nonfinite_steps=(2, 4), fail_at=8))
+    resumed = _train(tmp_path / "cut", sampler=TinySampler(nonfinite_steps=(2, 4)))
+    assert resumed.skipped_steps == 2
+    torch.testing.assert_close(whole.network.state_dict(), resumed.network.state_dict(), rtol=0, atol=0)
+
+
+def test_a_loss_that_stays_not_finite_ends_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(CryofindError, match=r"11 times in a row; lower train\.learning_rate"):
+        _train(tmp_path, sampler=TinySampler(nonfinite_steps=tuple(range(1, 12))))
+    for path in list_checkpoints(tmp_path / "checkpoints"):
+        assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(path).tensors.values())
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        _train(tmp_path / "file" / "out")
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path, Checkpoint(1, {"weight": torch.zeros(1)}))
+
+    def fail(path: Path, content: bytes) -> None:
+        raise OutputError(path, "cannot be written (No space left on device)", "free space")
+
+    monkeypatch.setattr("cryofind.models.sealed.write_bytes", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        save_checkpoint(tmp_path, Checkpoint(2, {"weight": torch.ones(1)}))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    assert load_checkpoint(tmp_path / "step-00000001").step == 1
+
+
+def test_metrics_on_a_full_device_are_a_clear_error(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.jsonl", 0)
+    with metrics:
+        original, metrics._file = metrics._file, Path("/dev/full").open("w")
+        with pytest.raises(OutputError, match=r"metrics\.jsonl: cannot be written"):
+            metrics.append(1, {"loss": 1.0})
+        assert original is not None
+        original.close()
+        metrics._file = None
+    assert json.dumps(read_metrics(tmp_path / "metrics.jsonl")) == "[]"
+
+
+def test_an_error_of_the_sampler_arrives_with_its_own_type(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        _train(tmp_path, sampler=TinySampler(fail_at=0))
+    assert list_checkpoints(tmp_path / "checkpoints") == []

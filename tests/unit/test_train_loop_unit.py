@@ -1,0 +1,270 @@
+import json
+import math
+import signal
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cryofind.config import Config, TrainConfig
+from cryofind.errors import ConfigError
+from cryofind.train import TrainResult, Validation, read_metrics, train_network
+from cryofind.train.checkpoint import list_checkpoints, load_checkpoint
+from cryofind.train.devices import catch_termination, choose_precision, has_fast_bfloat16_on_cpu, parse_devices
+from cryofind.train.ema import MovingAverage
+from cryofind.train.metrics import MetricsFile
+from cryofind.train.prefetch import prefetch_batches
+from cryofind.train.schedule import learning_rate_at
+from tests.tiny_models import TinySampler, build_tiny, cross_entropy, tiny_config
+
+OBJECTS = ("ribosome", "apo-ferritin")
+
+
+def _train(
+    out: Path,
+    config: Config | None = None,
+    *,
+    sampler: TinySampler | None = None,
+    scores: dict[int, float] | None = None,
+    network: nn.Module | None = None,
+    resume: bool = True,
+) -> TrainResult:
+    """Train a tiny network; `scores` by step stand for a validation."""
+    steps: list[int] = []
+    config = config or tiny_config()
+
+    def validate(averaged: nn.Module) -> Validation:
+        assert not averaged.training
+        steps.append(0)
+        done = max(row["step"] for row in read_metrics(out / "metrics.jsonl"))
+        return Validation((scores or {})[done], {"ribosome": 0.5})
+
+    return train_network(
+        sampler or TinySampler(),
+        network or build_tiny(seed=3),
+        config,
+        out=out,
+        validate=validate if scores is not None else None,
+        object_names=OBJECTS,
+        loss=cross_entropy,
+        resume=resume,
+    )
+
+
+def _assert_same(first: nn.Module, second: nn.Module) -> None:
+    torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    config = tiny_config(steps=60, learning_rate=1e-2, ema_decay=0.9)
+    result = _train(tmp_path, config)
+    losses = [row["value"] for row in read_metrics(result.history) if row["name"] == "loss"]
+    assert len(losses) == 60
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
+    assert result.best_step == 60
+    assert result.best_score is None
+    assert result.is_main_process
+    assert not result.network.training
+    batch = TinySampler().sample(1000)
+    predicted = result.network(torch.from_numpy(batch.images)).softmax(1)[:, 1].detach().numpy()
+    assert predicted[batch.values[:, 0] > 0].mean() > 2 * predicted[batch.values[:, 0] == 0].mean()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("cut", [1, 5, 9, 11])
+def test_an_interrupted_training_goes_on_bit_by_bit(tmp_path: Path, cut: int, precision: str) -> None:
+    config = tiny_config(precision=precision)
+    scores = {4: 0.3, 8: 0.5, 12: 0.4}
+    whole = _train(tmp_path / "whole", config, scores=scores)
+    with pytest.raises(RuntimeError, match="power cut"):
+        _train(tmp_path / "cut", config, sampler=TinySampler(fail_at=cut), scores=scores)
+    resumed_sampler = TinySampler()
+    resumed = _train(tmp_path / "cut", config, sampler=resumed_sampler, scores=scores, network=build_tiny(seed=99)
+                     if cut > 3 else None)  # fmt: skip
+    assert resumed_sampler.steps == list(range(cut // 3 * 3, 12))
+    _assert_same(whole.network, resumed.network)
+    assert whole.best_step == resumed.best_step == 8
+    assert whole.best_score == resumed.best_score == 0.5
+    assert whole.history.read_text() == resumed.history.read_text()
+    newest = [load_checkpoint(list_checkpoints(tmp_path / name / "checkpoints")[-1]) for name in ("whole", "cut")]
+    torch.testing.assert_close(newest[0].tensors, newest[1].tensors, rtol=0, atol=0)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
+    first = _train(tmp_path)
+    sampler = TinySampler()
+    second = _train(tmp_path, sampler=sampler, network=build_tiny(seed=50))
+    assert sampler.steps == []
+    _assert_same(first.network, second.network)
+
+
+def test_without_resume_older_checkpoints_are_dropped(tmp_path: Path) -> None:
+    first = _train(tmp_path)
+    sampler = TinySampler()
+    second = _train(tmp_path, tiny_config(learning_rate=5e-3), sampler=sampler, resume=False)
+    assert sampler.steps == list(range(12))
+    rows = [row for row in read_metrics(second.history) if row["name"] == "loss"]
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True)
+    )
+
+
+def test_only_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
+    _train(tmp_path, tiny_config(steps=10))
+    names = [path.name for path in list_checkpoints(tmp_path / "checkpoints")]
+    assert names == ["step-00000009", "step-00000010"]
+
+
+@pytest.mark.parametrize(("keep_best", "best_step"), [(True, 4), (False, 12)])
+def test_the_best_weights_by_validation_are_kept(tmp_path: Path, keep_best: bool, best_step: int) -> None:
+    scores = {4: 0.9, 8: 0.5, 12: math.nan}
+    result = _train(tmp_path / "a", tiny_config(keep_best=keep_best), scores=scores)
+    assert result.best_step == best_step
+    assert result.best_score == 0.9
+    checkpoint = load_checkpoint(list_checkpoints(tmp_path / "a" / "checkpoints")[-1])
+    expected = "best" if keep_best else "average"
+    stem = result.network.state_dict()["stem.0.weight"]
+    torch.testing.assert_close(stem, checkpoint.tensors[f"{expected}/stem.0.weight"], rtol=0, atol=0)
+    rows = {row["name"]: row["value"] for row in read_metrics(result.history) if row["step"] == 8}
+    assert rows["f_beta"] == 0.5
+    assert rows["f_beta/ribosome"] == 0.5
+    assert json.loads(result.history.read_text().splitlines()[-2])["value"] is None
+
+
+def test_sigterm_ends_after_a_checkpoint_with_143(tmp_path: Path) -> None:
+    class Terminating(TinySampler):
+        def sample(self, step: int, rank: int = 0):  # type: ignore[no-untyped-def]
+            if step == 6:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            return super().sample(step, rank)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        _train(tmp_path / "cut", sampler=Terminating())
+    assert caught.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    done = load_checkpoint(list_checkpoints(tmp_path / "cut" / "checkpoints")[-1]).step
+    assert 5 <= done <= 7
+    resumed = _train(tmp_path / "cut")
+    _assert_same(resumed.network, _train(tmp_path / "whole").network)
+
+
+def test_signals_are_left_alone_outside_the_main_thread() -> None:
+    found = []
+
+    def use() -> None:
+        with catch_termination() as is_terminated:
+            found.append(is_terminated())
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+def test_unlabelled_cells_are_masked_only_in_the_later_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def mask(logits, values, weights, *, probability, activation):  # type: ignore[no-untyped-def]
+        calls.append((probability, activation, logits.requires_grad))
+        return weights * 0
+
+    monkeypatch.setattr("cryofind.train.loop.mask_unlabelled", mask)
+    result = _train(tmp_path / "a", tiny_config(unlabelled_after=0.75, unlabelled_probability=0.8))
+    assert calls == [(0.8, "softmax", False)] * 3
+    losses = [row["value"] for row in read_metrics(result.history) if row["name"] == "loss"]
+    assert [loss == 0 for loss in losses] == [False] * 9 + [True] * 3
+    _train(tmp_path / "b", tiny_config(unlabelled_probability=None, unlabelled_after=0.0))
+    assert len(calls) == 3
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    config = TrainConfig(steps=100, warmup_fraction=0.1, learning_rate=1.0)
+    rates = [learning_rate_at(step, config) for step in range(100)]
+    assert rates[:10] == pytest.approx(np.arange(1, 11) / 10)
+    assert rates[10] == 1.0
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
+    assert 0 < rates[-1] < 0.001
+    assert learning_rate_at(0, TrainConfig(steps=1, warmup_fraction=0.0, learning_rate=1.0)) == 1.0
+
+
+def test_moving_average_follows_its_definition() -> None:
+    network = build_tiny(seed=1)
+    average = MovingAverage(network, 0.5)
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.add_(1)
+    average.update(network, updates_before=0)
+    average.update(network, updates_before=1000)
+    for name, _ in network.named_parameters():
+        torch.testing.assert_close(average.network.state_dict()[name], start[name] + (1 - 0.1 * 0.5))
+    for name, buffer in network.named_buffers():
+        torch.testing.assert_close(average.network.state_dict()[name], buffer, rtol=0, atol=0)
+    assert not any(parameter.requires_grad for parameter in average.network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("cpu", ("cpu", 1)), ("cpu:2", ("cpu", 2)), ("cuda", ("cuda", 1)), ("cuda:3", ("cuda", 3))]
+)
+def test_devices_are_understood(monkeypatch: pytest.MonkeyPatch, text: str, expected: tuple[str, int]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert parse_devices(text) == expected
+    assert parse_devices("auto") == ("cuda", 1)
+    with pytest.raises(ConfigError, match=r"asks for 4 GPU\(s\), found 3"):
+        parse_devices("cuda:4")
+
+
+@pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:0", "cuda:-1", "cuda:two", "", "cpu:²"])
+def test_devices_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"train\.devices"):
+        parse_devices(text)
+
+
+def test_precision_is_chosen_by_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_precision("bf16", "cpu") == "bf16-mixed"
+    assert choose_precision("float32", "cuda") == "32-true"
+    assert choose_precision("auto", "cpu") == ("bf16-mixed" if has_fast_bfloat16_on_cpu() else "32-true")
+    monkeypatch.setattr("cryofind.train.devices.has_fast_bfloat16_on_cpu", lambda: False)
+    assert choose_precision("auto", "cpu") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert choose_precision("auto", "cuda") == "bf16-mixed"
+
+
+def test_batches_come_in_order_and_one_ahead() -> None:
+    sampler = TinySampler()
+    batches = prefetch_batches(sampler, 2, 6, rank=1)
+    first = next(batches)
+    np.testing.assert_array_equal(first.images, TinySampler().sample(2, 1).images)
+    next(batches)
+    batches.close()
+    assert sampler.steps[:2] == [2, 3]
+    assert len(sampler.steps) <= 4
+    assert list(prefetch_batches(sampler, 3, 3, rank=0)) == []
+
+
+def test_metrics_after_the_resumed_step_and_torn_lines_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsFile(path, 0) as metrics:
+        for step in (1, 2, 3):
+            metrics.append(step, {"loss": step / 2})
+    with path.open("a") as torn:
+        torn.write('[1]\n{"step": 3, "na')
+    with MetricsFile(path, 2) as metrics:
+        metrics.append(3, {"loss": math.inf})
+    assert read_metrics(path) == [
+        {"step": 1, "name": "loss", "value": 0.5},
+        {"step": 2, "name": "loss", "value": 1.0},
+        {"step": 3, "name": "loss", "value": None},
+    ]
+    with pytest.raises(ValueError, match="not open"):
+        metrics.append(4, {"loss": 1.0})
+    with MetricsFile(path, 0):
+        pass
+    assert read_metrics(path) == []
