@@ -67,9 +67,10 @@ class TinyBatch:
 
 
 class TinySampler:
-    """Crops of 8^3 in which bright cells are object 0: a pure function of (seed, step, rank)."""
+    """Crops of `size`^3 in which bright cells are object 0: a pure function of (seed, step, rank)."""
 
-    def __init__(self, *, nonfinite_steps: tuple[int, ...] = (), fail_at: int | None = None) -> None:
+    def __init__(self, *, nonfinite_steps: tuple[int, ...] = (), fail_at: int | None = None, size: int = 8) -> None:
+        self.cells = (size // 2,) * 3
         self.nonfinite_steps = nonfinite_steps
         self.fail_at = fail_at
         self.steps: list[int] = []
@@ -79,16 +80,24 @@ class TinySampler:
             raise RuntimeError("power cut")
         self.steps.append(step)
         random = np.random.default_rng([7, step, rank])
-        cells = (random.random((2, 1, 4, 4, 4)) < 0.2).astype(np.float32)
+        cells = (random.random((2, 1, *self.cells)) < 0.2).astype(np.float32)
         values = np.concatenate([cells, np.zeros_like(cells)], axis=1)
-        images = cells.repeat(2, 2).repeat(2, 3).repeat(2, 4) + random.normal(0, 0.1, (2, 1, 8, 8, 8))
+        images = cells.repeat(2, 2).repeat(2, 3).repeat(2, 4)
+        noise = random.normal(0, 0.1, images.shape)
         if step in self.nonfinite_steps:
-            images[0, 0, 3, 3, 3] = np.inf
-        return TinyBatch(images.astype(np.float32), values, np.ones((2, 4, 4, 4), np.float32))
+            noise[0, 0, 3, 3, 3] = np.inf
+        return TinyBatch((images + noise).astype(np.float32), values, np.ones((2, *self.cells), np.float32))
 
 
 def tiny_config(**train: Any) -> Config:
-    settings = {"steps": 12, "checkpoint_every": 3, "validate_every": 4, "precision": "float32", "devices": "cpu"}
+    settings = {
+        "steps": 12,
+        "checkpoint_every": 3,
+        "validate_every": 4,
+        "precision": "float32",
+        "devices": "cpu",
+        "crop_zyx": (8, 8, 8),
+    }
     return parse_config({"model": TINY.model_dump(), "train": {**settings, **train}}, "test")
 
 

@@ -34,7 +34,6 @@ def run_copick(action: str, place: Path) -> str:
         text=True,
         timeout=300,
         env=environment,
-        cwd=place.parent,  # copick resolves a relative overlay_root against the working folder
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -47,7 +47,7 @@ def test_nested_settings() -> None:
     ("setting", "message"),
     [
         ("train.learning_rat=1", "did you mean 'learning_rate'"),
-        ("trian.steps=1", "did you mean 'train'"),
+        ("treain.steps=1", "did you mean 'train'"),
         ("train.zzz=1", "known: steps"),
         ("train.steps=0", "greater than or equal to 1"),
         ("train.steps=many", 'found "many"'),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cryofind import czii
 from cryofind.errors import NameRefused, OutputError, PicksError
@@ -119,7 +120,7 @@ TOM_10_20_30 = [[0.771281, -0.613092, 0.171010], [0.633718, 0.714610, -0.296198]
 
 
 def test_angles_of_other_programs() -> None:
-    def as_xyz(rotations_zyx: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> object:
+    def as_xyz(rotations_zyx: NDArray[np.float64]) -> NDArray[np.float64]:
         return rotations_zyx[0, ::-1, ::-1]
 
     np.testing.assert_allclose(as_xyz(rotations_zyx_from_relion([[10, 20, 30]])), RELION_10_20_30, atol=1e-6)

@@ -58,7 +58,7 @@ def test_prior_of_very_many_objects_stays_finite() -> None:
     network = build_network(TINY, 150)
     assert isinstance(network, ResidualUNet)
     assert network.head.bias is not None
-    assert math.isfinite(float(network.head.bias[0]))
+    assert math.isfinite(network.head.bias[0].item())
 
 
 @pytest.mark.parametrize(

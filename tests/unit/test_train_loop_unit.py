@@ -10,11 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from cryofind.config import Config, TrainConfig
+from cryofind.config import Config, ModelConfig, TrainConfig
 from cryofind.errors import ConfigError
+from cryofind.models import build_network
 from cryofind.train import TrainResult, Validation, read_metrics, train_network
 from cryofind.train.checkpoint import list_checkpoints, load_checkpoint
-from cryofind.train.devices import catch_termination, choose_precision, has_fast_bfloat16_on_cpu, parse_devices
+from cryofind.train.devices import (
+    catch_termination,
+    choose_precision,
+    find_shallow_convolution,
+    has_fast_bfloat16_on_cpu,
+    parse_devices,
+)
 from cryofind.train.ema import MovingAverage
 from cryofind.train.metrics import MetricsFile
 from cryofind.train.prefetch import prefetch_batches
@@ -74,17 +81,17 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     assert predicted[batch.values[:, 0] > 0].mean() > 2 * predicted[batch.values[:, 0] == 0].mean()
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize(("precision", "size"), [("float32", 8), ("bf16", 16)])
 @pytest.mark.parametrize("cut", [1, 5, 9, 11])
-def test_an_interrupted_training_goes_on_bit_by_bit(tmp_path: Path, cut: int, precision: str) -> None:
-    config = tiny_config(precision=precision)
+def test_an_interrupted_training_goes_on_bit_by_bit(tmp_path: Path, cut: int, precision: str, size: int) -> None:
+    config = tiny_config(precision=precision, crop_zyx=(size, size, size))
     scores = {4: 0.3, 8: 0.5, 12: 0.4}
-    whole = _train(tmp_path / "whole", config, scores=scores)
+    whole = _train(tmp_path / "whole", config, sampler=TinySampler(size=size), scores=scores)
     with pytest.raises(RuntimeError, match="power cut"):
-        _train(tmp_path / "cut", config, sampler=TinySampler(fail_at=cut), scores=scores)
-    resumed_sampler = TinySampler()
-    resumed = _train(tmp_path / "cut", config, sampler=resumed_sampler, scores=scores, network=build_tiny(seed=99)
-                     if cut > 3 else None)  # fmt: skip
+        _train(tmp_path / "cut", config, sampler=TinySampler(size=size, fail_at=cut), scores=scores)
+    resumed_sampler = TinySampler(size=size)
+    start = build_tiny(seed=99 if cut > 3 else 3)
+    resumed = _train(tmp_path / "cut", config, sampler=resumed_sampler, scores=scores, network=start)
     assert resumed_sampler.steps == list(range(cut // 3 * 3, 12))
     _assert_same(whole.network, resumed.network)
     assert whole.best_step == resumed.best_step == 8
@@ -235,6 +242,22 @@ def test_precision_is_chosen_by_the_hardware(monkeypatch: pytest.MonkeyPatch) ->
     assert choose_precision("auto", "cpu") == "32-true"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert choose_precision("auto", "cuda") == "bf16-mixed"
+
+
+@pytest.mark.parametrize(("depth", "found"), [(64, False), (48, False), (32, True), (16, True)])
+def test_convolutions_deeper_than_their_input_are_found(depth: int, found: bool) -> None:
+    network = build_network(ModelConfig(network="res16", widths=(2, 2, 2, 2)), 1)
+    name = find_shallow_convolution(network, (depth, 16, 16))
+    assert (name is not None and name.startswith("encoders.")) == found
+    assert network.training
+    assert all(not module._forward_pre_hooks for module in network.modules())
+
+
+def test_shallow_crops_train_in_float32(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    exact = _train(tmp_path / "a", tiny_config(steps=4))
+    asked = _train(tmp_path / "b", tiny_config(steps=4, precision="bf16"))
+    assert "training in float32: crops of 8 voxels along z" in caplog.text
+    _assert_same(exact.network, asked.network)
 
 
 def test_batches_come_in_order_and_one_ahead() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from cryofind.coordinates import xyz_from_zyx
 from cryofind.errors import PicksError
 from cryofind.io.extent import describe_extent
-from cryofind.io.relion import Centre, TomogramGeometry
+from cryofind.io.relion import Centre as Centre
+from cryofind.io.relion import TomogramGeometry
 from cryofind.types import Picks, VoxelGrid
 
 _MAX_SIZE_DIFFERENCE_VOXELS = 2.0  # binning rounds sizes; more than this is another tomogram

@@ -13,7 +13,7 @@ from cryofind.errors import CryofindError, ProjectError
 from cryofind.io.copick import is_copick_config
 from cryofind.io.entries import PicksEntry, Project, TomogramEntry
 from cryofind.io.files import is_folder, read_json_document
-from cryofind.io.mrc import MRC_SUFFIXES, read_mrc_layout
+from cryofind.io.mrc import read_mrc_layout
 from cryofind.io.ome_zarr import describe_levels, is_zarr
 from cryofind.io.picks_json import read_picks_json
 from cryofind.io.project import open_project

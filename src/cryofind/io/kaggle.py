@@ -1,7 +1,7 @@
 """The folders of the CZII challenge as Kaggle gives them: `train/static`, `train/overlay`, `test/static`.
 
-Each holds `ExperimentRuns` as copick lays it out. The objects are the challenge's; picks carry no user and session in their names. Folder names say 10.000 A, the metadata
-10.012 A: the metadata win, as everywhere.
+Each holds `ExperimentRuns` as copick lays it out. The objects are the challenge's; picks carry no user and session in
+their names. Folder names say 10.000 A, the metadata 10.012 A: the metadata win, as everywhere.
 """
 
 from pathlib import Path

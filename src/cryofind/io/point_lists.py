@@ -244,7 +244,8 @@ def _read_csv_file(path: Path, context: _Context) -> _Reading:
 
 
 def _read_json(path: Path, context: _Context) -> _Reading:
-    picks = read_picks_json(path, run=context.run, object_name=context.object_name)
+    # The file names its run and object, and these are matched, not overruled.
+    picks = read_picks_json(path)
     return _of_given_runs(path, context, picks)
 
 

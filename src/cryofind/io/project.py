@@ -48,7 +48,7 @@ def open_project(path: str | Path) -> Project:
 
 
 def _open_single(path: Path) -> Project:
-    if path.is_file() and path.suffix.lower() not in MRC_SUFFIXES:
+    if not path.is_dir() and path.suffix.lower() not in MRC_SUFFIXES:
         raise ProjectError(
             path, f"is neither a tomogram nor a project ({path.suffix or 'no suffix'})", f"give {_EXPECTED}"
         )

@@ -84,7 +84,7 @@ class StoredArray:
         return prefix + separator.join(str(i) for i in index)
 
     def find_files(self) -> dict[Index, Path]:
-        """Return the files that are there and not empty, by their place in the file grid.
+        """Return the files that are there, by their place in the file grid.
 
         The cost is bounded by what is on disk, whatever the metadata promise.
         """
@@ -93,7 +93,7 @@ class StoredArray:
         for path in _walk_files(self.path):
             key = path.relative_to(self.path).as_posix()
             index = _parse_key(key.removeprefix(prefix), separator) if key.startswith(prefix) else None
-            if index is not None and self._is_in_grid(index) and path.stat().st_size > 0:
+            if index is not None and self._is_in_grid(index) and path.is_file():
                 found[index] = path
         return found
 
@@ -172,6 +172,7 @@ def read_stored_array(
     """
     files = stored.find_files()
     notes = _check_missing(stored, files, allow_missing_chunks=allow_missing_chunks)
+    _check_empty(stored, files)
     _check_memory(stored)
     _check_blosc_frames(stored, files)
     _check_checksums(stored, files, checksums or {})
@@ -189,8 +190,8 @@ def read_stored_array(
 
 
 def count_files(stored: StoredArray) -> tuple[int, int]:
-    """Return how many chunk (or shard) files are there, and how many there should be."""
-    return len(stored.find_files()), stored.expected_files
+    """Return how many chunk (or shard) files are there and not empty, and how many there should be."""
+    return sum(path.stat().st_size > 0 for path in stored.find_files().values()), stored.expected_files
 
 
 def write_stored_array(
@@ -259,6 +260,15 @@ def _check_missing(stored: StoredArray, files: dict[Index, Path], *, allow_missi
         f"{problem}, the first is {stored.file_key(first)}",
         "copy the tomogram again, or allow missing chunks if its writer leaves out empty ones",
     )
+
+
+def _check_empty(stored: StoredArray, files: dict[Index, Path]) -> None:
+    # zarr itself reads an empty shard as the fill value.
+    for index, path in files.items():
+        if path.stat().st_size == 0:
+            raise TomogramError(
+                f"{stored.path}: chunk {stored.file_key(index)}", "is an empty file", "copy the tomogram again"
+            )
 
 
 def _check_memory(stored: StoredArray) -> None:

@@ -19,6 +19,9 @@ LARGEST_SINGLE_BALLS = 1.25
 # A seed must lie at least this deep, relative to the deepest of its region: shallower ones are bumps of the surface.
 LEAST_SEED_DEPTH = 0.5
 
+# What a probability of 1 adds to a depth: less than the step between two depths of any particle's size.
+EQUAL_DEPTH_CELLS = 0.01
+
 # The ball whose volume the limits refer to, in particle radii: the usual training target.
 TARGET_RADIUS_FACTOR = 0.5
 
@@ -96,7 +99,9 @@ def find_regions(
     boxes = ndimage.find_objects(labels)
     next_region = count
     for region in np.flatnonzero(sizes > LARGEST_SINGLE_BALLS * ball_cells):
-        seeds = _find_seeds(labels, int(region) + 1, boxes[region], radius_angstrom, spacing_zyx_angstrom)
+        box = boxes[region]
+        seeds = _find_seeds(labels[box] == region + 1, probability[box], radius_angstrom, spacing_zyx_angstrom)
+        seeds += [axis.start for axis in box]
         members = np.flatnonzero(region_of_cell == region)
         nearest = _nearest_seeds(cells_zyx[members], seeds, spacing_zyx_angstrom)
         region_of_cell[members] = np.where(nearest == 0, region, next_region + nearest - 1)
@@ -110,18 +115,18 @@ def volume_of_target_ball(radius_angstrom: float) -> float:
 
 
 def _find_seeds(
-    labels_zyx: NDArray[np.integer],
-    label: int,
-    box: tuple[slice, slice, slice],
+    is_region_zyx: NDArray[np.bool_],
+    probability_zyx: NDArray[np.floating],
     radius_angstrom: float,
     spacing_zyx_angstrom: tuple[float, float, float],
 ) -> Floats:
     """Return indices (S, 3) of the deepest places of a region, at least one radius apart, deepest first."""
-    is_region = np.pad(labels_zyx[box] == label, 1)
-    depths = ndimage.distance_transform_edt(is_region, sampling=spacing_zyx_angstrom).astype(np.float32)
+    padded = np.pad(is_region_zyx, 1)
+    depths = ndimage.distance_transform_edt(padded, sampling=spacing_zyx_angstrom).astype(np.float32)
+    # Depths take few values; of equally deep places the more probable leads.
+    depths += EQUAL_DEPTH_CELLS * min(spacing_zyx_angstrom) * np.where(padded, np.pad(probability_zyx, 1), 0)
     peaks = find_peaks(depths, floor=LEAST_SEED_DEPTH * float(depths.max()))
-    start = np.array([axis.start - 1 for axis in box])
-    seeds = peaks.centres_zyx + start
+    seeds = peaks.centres_zyx - 1
     kept = suppress_neighbours(
         seeds * np.array(spacing_zyx_angstrom),
         peaks.scores,

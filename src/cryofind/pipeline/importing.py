@@ -10,7 +10,6 @@ from cryofind.atomic import write_folder_beside
 from cryofind.errors import ConfigError, OutputError, PicksError, ProjectError, advise_known_names
 from cryofind.io import (
     LoosePicks,
-    PointListContext,
     TomogramEntry,
     open_project,
     read_loose_picks,
@@ -131,13 +130,13 @@ def _parse_object(text: str, label: int) -> ParticleSpec:
 def _read_picks(
     path: Path, grids: dict[str, VoxelGrid], specs: Sequence[ParticleSpec], pixel_size_angstrom: float | None
 ) -> LoosePicks:
-    context = PointListContext(
-        grids,
+    return read_loose_picks(
+        path,
+        grids=grids,
         object_name=_object_of_file(path, specs),
         run=next(iter(grids)) if len(grids) == 1 else None,
         pixel_size_angstrom=pixel_size_angstrom,
     )
-    return read_loose_picks(path, context)
 
 
 def _object_of_file(path: Path, specs: Sequence[ParticleSpec]) -> str | None:

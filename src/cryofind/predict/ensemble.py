@@ -12,9 +12,9 @@ from cryofind.models import fold_batch_norm, network_multiple
 from cryofind.predict.augment_test import View
 from cryofind.predict.tiling import OUTPUT_STRIDE, IntTriple
 
-# Measured by us on res16 and res32 in both precisions: beside its input and output, a forward pass peaks at 3.8 to 4.1
-# feature maps of the largest size.
-FEATURE_MAPS_AT_PEAK = 4.5
+# Measured by us on res16 and res32, in both precisions, blocks of 4 to 79 million voxels: beside its input, a forward
+# pass peaks at 3.2 to 4.1 feature maps of the largest size (res16 in bfloat16: 13 to 17 bytes per voxel, res32: 31).
+FEATURE_MAPS_AT_PEAK = 4.0
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,14 @@ def _take_blocks_off_background(volume_zyx: NDArray[Any]) -> NDArray[np.float64]
     scale = float(np.abs(box).max()) or 1.0
     means = _average_blocks(box / scale)
     background = ndimage.uniform_filter(means, BACKGROUND_BLOCKS, mode="nearest")
-    contrast = means - background
+    contrast = (means - background)[_leave_out_faces(means.shape)]
     return np.asarray(contrast - contrast.mean(), dtype=np.float64)
+
+
+def _leave_out_faces(counts: tuple[int, ...]) -> tuple[slice, ...]:
+    # Near a face the running mean is lopsided and a gradient remains.
+    margins = (BACKGROUND_BLOCKS // 2 if count >= 2 * BACKGROUND_BLOCKS else 0 for count in counts)
+    return tuple(slice(margin, count - margin) for margin, count in zip(margins, counts, strict=True))
 
 
 def _take_central_box(volume_zyx: NDArray[Any]) -> NDArray[np.float64]:

@@ -67,7 +67,7 @@ def write_phantom_project(
         )
         write_phantom(root, phantom)
     configuration = root / CONFIG_NAME
-    write_copick_config(configuration, name="phantoms", objects=objects, overlay_root=".")
+    write_copick_config(configuration, name="phantoms", objects=objects, overlay_root=root)
     return configuration
 
 

@@ -4,12 +4,18 @@ from cryofind.train.loop import Loss, TrainResult, Validation, train_network
 from cryofind.train.losses import build_loss, mask_unlabelled
 from cryofind.train.metrics import read_metrics
 from cryofind.train.prefetch import BatchArrays, Sampler
+from cryofind.train.sampling import CropSampler, TrainingRun
+from cryofind.train.sampling import CropSampler, TrainingRun
 
 __all__ = [
     "BatchArrays",
+    "CropSampler",
+    "CropSampler",
     "Loss",
     "Sampler",
     "TrainResult",
+    "TrainingRun",
+    "TrainingRun",
     "Validation",
     "build_loss",
     "mask_unlabelled",

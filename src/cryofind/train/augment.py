@@ -45,32 +45,39 @@ def draw_lattice_matrix(config: AugmentConfig, random: Generator) -> Floats:
 
 
 def change_intensity(
-    volume_zyx: NDArray[np.float32], config: AugmentConfig, random: Generator, *, deviation: float
-) -> NDArray[np.float32]:
-    """Return grey values scaled, shifted and with Gaussian noise, float32, contiguous.
+    volume_zyx: NDArray[np.float32],
+    config: AugmentConfig,
+    random: Generator,
+    *,
+    deviation: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Write grey values scaled, shifted and with Gaussian noise.
 
     Parameters
     ----------
     volume_zyx
-        A crop; not changed.
+        A crop, float32; not changed.
     config
-        Ranges, noise and shift in standard deviations.
+        Ranges; noise and shift in standard deviations.
     random
         Source of chance.
     deviation
         Standard deviation of the grey values of the crop's tomogram.
+    out
+        Contiguous float32 array of the crop's shape, which takes the result.
     """
-    factor = 1 + random.uniform(-config.intensity_scale, config.intensity_scale)
-    shift = random.uniform(-config.intensity_shift, config.intensity_shift) * deviation
-    sigma = random.uniform(0, config.noise_sigma) * deviation
+    factor = np.float32(1 + random.uniform(-config.intensity_scale, config.intensity_scale))
+    shift = np.float32(random.uniform(-config.intensity_shift, config.intensity_shift) * deviation)
+    sigma = np.float32(random.uniform(0, config.noise_sigma) * deviation)
     if sigma > 0:
-        changed = random.standard_normal(volume_zyx.shape, dtype=np.float32)
-        changed *= np.float32(sigma)
-        changed += volume_zyx * np.float32(factor)
+        random.standard_normal(out=out, dtype=np.float32)
+        out *= sigma
+        out += shift
+        out += volume_zyx * factor
     else:
-        changed = np.ascontiguousarray(volume_zyx * np.float32(factor))
-    changed += np.float32(shift)
-    return changed
+        np.multiply(volume_zyx, factor, out=out)
+        out += shift
 
 
 def mix_crops(arrays: tuple[NDArray[np.float32], ...], probability: float, random: Generator) -> None:

@@ -9,6 +9,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from cryofind.config import TrainConfig
 from cryofind.errors import ConfigError
@@ -16,11 +18,15 @@ from cryofind.errors import ConfigError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+logger = logging.getLogger("cryofind")
+
 Precision = Literal["bf16-mixed", "32-true"]
 
 
-def start_fabric(config: TrainConfig) -> "Fabric":
+def start_fabric(config: TrainConfig, network: nn.Module) -> "Fabric":
     """Return a launched `Fabric` for the devices and precision of a configuration; several devices mean DDP.
+
+    On CPUs, bfloat16 gives way to float32 where it would be wrong (see `find_shallow_convolution`).
 
     Raises
     ------
@@ -31,12 +37,19 @@ def start_fabric(config: TrainConfig) -> "Fabric":
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     accelerator, count = parse_devices(config.devices)
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=count,
-        strategy="ddp" if count > 1 else "auto",
-        precision=choose_precision(config.precision, accelerator),
-    )
+    precision = choose_precision(config.precision, accelerator)
+    if accelerator == "cpu" and precision == "bf16-mixed":
+        shallow = find_shallow_convolution(network, config.crop_zyx)
+        if shallow is not None:
+            logger.warning(
+                "training in float32: crops of %d voxels along z are too shallow for bfloat16 on a CPU (at %s); "
+                "deeper crops train faster",
+                config.crop_zyx[0],
+                shallow,
+            )
+            precision = "32-true"
+    strategy = "ddp" if count > 1 else "auto"
+    fabric = Fabric(accelerator=accelerator, devices=count, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
 
@@ -76,6 +89,44 @@ def has_fast_bfloat16_on_cpu() -> bool:
     # private in torch 2.13; a version without them gets float32, which is right everywhere
     probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(bool(probe()) for probe in probes if probe is not None)
+
+
+def find_shallow_convolution(network: nn.Module, crop_zyx: tuple[int, int, int]) -> str | None:
+    """Return the name of a convolution whose input has fewer voxels along z than its kernel, None if there is none.
+
+    The bfloat16 weight gradient of such a 3D convolution is wrong on CPUs: oneDNN, as in torch 2.13, reads and writes
+    outside its buffers (measured: depth 2 under kernel 3; depth 2 to 4 under kernel 5), without an error. Kernels of
+    one or two voxels are not affected, nor are other axes.
+
+    Parameters
+    ----------
+    network
+        Run once in eval mode on an empty crop.
+    crop_zyx
+        Size of a training crop, voxels.
+    """
+    found: list[str] = []
+
+    def watch(name: str, convolution: nn.Conv3d | nn.ConvTranspose3d) -> RemovableHandle:
+        extent = convolution.dilation[0] * (convolution.kernel_size[0] - 1) + 1
+
+        def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if convolution.kernel_size[0] > 2 and inputs[0].shape[-3] < extent:
+                found.append(name)
+
+        return convolution.register_forward_pre_hook(note)
+
+    convolutions = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d)]
+    handles = [watch(name, convolution) for name, convolution in convolutions]
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(next(network.parameters()).new_zeros(1, 1, *crop_zyx))
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else None
 
 
 @contextmanager

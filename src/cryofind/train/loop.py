@@ -172,13 +172,21 @@ def train_network(
 
 
 def _prepare(network: nn.Module, config: Config, loss: Loss, object_names: Sequence[str]) -> _Training:
-    fabric = start_fabric(config.train)
-    network.train().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    fabric = start_fabric(config.train, network)
+    _lay_out_channels_last(network.train())
     optimizer = torch.optim.AdamW(_group_parameters(network, config.train.weight_decay), lr=config.train.learning_rate)
     wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
     average = MovingAverage(network, config.train.ema_decay)
     identity = _describe_training(config, object_names, fabric.world_size)
     return _Training(fabric, config, loss, network, wrapped, wrapped_optimizer, average, identity)
+
+
+def _lay_out_channels_last(network: nn.Module) -> None:
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    for parameter in network.parameters():
+        if parameter.ndim > 1 and parameter[0, 0].numel() == 1:
+            # the strides of a 1x1x1 kernel are ambiguous; DDP warns unless they are those of its gradient
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
 
 
 def _group_parameters(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -343,6 +351,10 @@ def _save(training: _Training, folder: Path) -> None:
 
 def _finish(training: _Training, out: Path) -> TrainResult:
     network = training.average.network
+    if training.fabric.world_size > 1:
+        # only the main process validates
+        best = (training.best_step, training.best_score, training.best_tensors)
+        training.best_step, training.best_score, training.best_tensors = training.fabric.broadcast(best)
     is_best = training.config.train.keep_best and bool(training.best_tensors)
     if is_best:
         restore_network(network, training.best_tensors, str(out))

@@ -1,6 +1,7 @@
 """A table of picks, and its text form `picks.csv`."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -162,6 +163,23 @@ class Picks:
             self.selected,
             self.rotations_zyx,
         )
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of the objects and positions of one run, to recognise the run by its picks.
+
+        Neither the order of rows nor the run's name, scores or rotations matter. Positions count to 0.1 Angstrom,
+        after rounding to the 3 decimals that files carry, so a table and its written copy agree.
+
+        Raises
+        ------
+        ValueError
+            If the picks are of several runs.
+        """
+        if len(self.run_names) > 1:
+            raise ValueError(f"picks of one run have a fingerprint, found runs {', '.join(self.run_names)}")
+        tenths = np.rint(np.rint(self.positions_zyx_angstrom * 1000) / 100).astype(np.int64)
+        rows = sorted(f"{name} {z} {y} {x}" for name, (z, y, x) in zip(self.objects, tenths, strict=True))
+        return hashlib.sha256("\n".join(rows).encode("utf-8")).hexdigest()
 
     def to_csv_text(self) -> str:
         """Return the table as `picks.csv`: Angstrom with 3 decimals, score with 6, selected as 0 or 1."""

@@ -1,0 +1,36 @@
+"""A score report as plain text."""
+
+from cryofind.types import ObjectScore, ScoreReport
+
+HEADER = ("object", "TP", "FP", "FN", "precision", "recall", "F", "weight")
+
+
+def format_score_table(report: ScoreReport) -> str:
+    """Return the report as a table: a row per object, the total, and how it was counted.
+
+    A last line warns when runs are among those that the model was trained on.
+    """
+    header = tuple(f"F{report.beta:g}" if title == "F" else title for title in HEADER)
+    rows = [header, *(_row(name, rated) for name, rated in report.objects.items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [_align(row, widths) for row in rows]
+    lines.insert(1, "-" * len(lines[0]))
+    runs = f"{len(report.runs)} run" + ("s" if len(report.runs) != 1 else "")
+    lines += [
+        lines[1],
+        f"weighted F{report.beta:g}: {report.f_beta:.6f}",
+        f"mode {report.mode}, beta {report.beta:g}, {runs}, weights divided by {report.divisor:g}",
+    ]
+    if report.in_sample_runs:
+        lines.append(f"WARNING: in-sample, the model was trained on: {', '.join(report.in_sample_runs)}")
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, rated: ObjectScore) -> tuple[str, ...]:
+    counts = (str(rated.tp), str(rated.fp), str(rated.fn))
+    return (name, *counts, f"{rated.precision:.4f}", f"{rated.recall:.4f}", f"{rated.f_beta:.4f}", f"{rated.weight:g}")
+
+
+def _align(row: tuple[str, ...], widths: list[int]) -> str:
+    cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+    return "  ".join(cells)

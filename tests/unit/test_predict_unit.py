@@ -1,0 +1,386 @@
+"""Prediction over whole volumes and in blocks, with small networks whose answer is known."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cryofind.config import ModelConfig, PredictConfig
+from cryofind.errors import ConfigError
+from cryofind.models import build_network
+from cryofind.predict import (
+    choose_device,
+    choose_precision,
+    predict_probabilities,
+    read_free_bytes,
+    segment_probabilities,
+)
+from cryofind.predict import device as device_module
+from cryofind.predict.augment_test import choose_views
+from cryofind.predict.device import has_bf16_flag, memory_budget_bytes
+from cryofind.predict.engine import estimate_bytes
+from cryofind.predict.ensemble import Ensemble, prepare_ensemble
+from cryofind.predict.tiling import choose_tile, halve_tile
+from cryofind.types import ParticleSpec, ProbabilityVolume, VoxelGrid
+
+Floats = NDArray[np.float32]
+
+FLOAT32 = PredictConfig(device="cpu", precision="float32")
+
+
+class BlockMeans(nn.Module):
+    """Logits that are multiples of the mean of each 2 x 2 x 2 voxels; equivariant under every view."""
+
+    def __init__(self, *slopes: float, offset: float = 0.0) -> None:
+        super().__init__()
+        self.slopes = nn.Parameter(torch.tensor(slopes))
+        self.offset = offset
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        means = nn.functional.avg_pool3d(images, 2)
+        return means * self.slopes[None, :, None, None, None].to(means.dtype) + self.offset
+
+
+class Smoother(nn.Module):
+    """A random convolution over 8 voxels around each stride-2 cell."""
+
+    def __init__(self, channels: int = 2, *, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layer = nn.Conv3d(1, channels, 8, stride=2, padding=3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layer(images)
+        return logits
+
+
+def draw_volume(shape: tuple[int, int, int], *, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def predict(
+    networks: nn.Module | list[nn.Module],
+    volume: NDArray[Any],
+    config: PredictConfig = FLOAT32,
+    *,
+    activation: str = "sigmoid",
+    objects: tuple[str, ...] = ("a", "b"),
+) -> ProbabilityVolume:
+    return predict_probabilities(
+        networks if isinstance(networks, list) else [networks],
+        volume,
+        VoxelGrid.isotropic(volume.shape, 10.0),
+        run="TS_1",
+        objects=objects,
+        activation="softmax" if activation == "softmax" else "sigmoid",
+        config=config,
+    )
+
+
+def with_tiles(z: int, y: int, x: int, *, overlap: float = 0.5, **changes: Any) -> PredictConfig:
+    return FLOAT32.model_copy(update={"tile_zyx": (z, y, x), "tile_overlap": overlap, **changes})
+
+
+def test_cells_are_the_means_of_their_voxels_on_the_coarse_grid() -> None:
+    volume = draw_volume((32, 48, 16))
+    found = predict(BlockMeans(1.0, -2.0), volume)
+    means = volume.reshape(16, 2, 24, 2, 8, 2).mean(axis=(1, 3, 5))
+    np.testing.assert_allclose(found.probabilities[0], 1 / (1 + np.exp(-means)), atol=1e-6)
+    np.testing.assert_allclose(found.probabilities[1], 1 / (1 + np.exp(2 * means)), atol=1e-6)
+    assert found.grid == VoxelGrid.isotropic(volume.shape, 10.0).coarsened(2)
+    assert found.probabilities.dtype == np.float32
+    assert (found.run, found.objects) == ("TS_1", ("a", "b"))
+
+
+def test_softmax_drops_the_background() -> None:
+    volume = draw_volume((16, 16, 16))
+    found = predict(BlockMeans(0.0, 3.0, -1.0), volume, activation="softmax").probabilities
+    means = volume.reshape(8, 2, 8, 2, 8, 2).mean(axis=(1, 3, 5))
+    scores = np.exp(np.stack([0 * means, 3 * means, -means]))
+    np.testing.assert_allclose(found, (scores / scores.sum(axis=0))[1:], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 17, 40), (5, 33, 16), (16, 15, 31), (19, 20, 50)])
+def test_odd_and_thin_volumes_are_padded_by_reflection(shape: tuple[int, int, int]) -> None:
+    volume = draw_volume(shape)
+    found = predict(BlockMeans(1.0, 2.0), volume).probabilities
+    assert found.shape[1:] == tuple(-(-size // 2) for size in shape)
+    padded = np.pad(volume, [(0, size % 2) for size in shape], mode="reflect" if min(shape) > 1 else "edge")
+    z, y, x = (size // 2 for size in padded.shape)
+    means = padded.reshape(z, 2, y, 2, x, 2).mean(axis=(1, 3, 5))
+    np.testing.assert_allclose(found[0], 1 / (1 + np.exp(-means)), atol=1e-6)
+
+
+@pytest.mark.parametrize("tile", [(32, 32, 32), (48, 64, 32), (16, 96, 96)])
+def test_blocks_agree_with_the_whole_where_the_receptive_field_is_inside(tile: tuple[int, int, int]) -> None:
+    volume = draw_volume((48, 70, 83))
+    volume[:, 28:36] = 0.0
+    whole = predict(BlockMeans(1.0, 2.0), volume).probabilities
+    np.testing.assert_allclose(predict(BlockMeans(1.0, 2.0), volume, with_tiles(*tile)).probabilities, whole, atol=1e-6)
+
+
+def test_block_borders_matter_only_where_the_network_looks_across_them() -> None:
+    volume = draw_volume((32, 32, 96))
+    whole = predict(Smoother(), volume).probabilities
+    blocks = predict(Smoother(), volume, with_tiles(32, 32, 48, overlap=0.3)).probabilities
+    # blocks along x: 0-48, 16-64, 32-80, 48-96; 4 voxels from any border lie cells 10 to 13
+    np.testing.assert_allclose(blocks[..., 10:14], whole[..., 10:14], atol=1e-5)
+    # elsewhere a border is near, but the block that ends there has little weight
+    assert np.abs(blocks - whole).max() < 0.2
+    assert np.abs(blocks - whole).mean() < 0.01
+
+
+def test_memory_decides_the_blocks() -> None:
+    volume = draw_volume((32, 64, 64))
+    seen: list[tuple[int, ...]] = []
+
+    class Recorder(BlockMeans):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(images.shape[2:]))
+            return super().forward(images)
+
+    ample = predict(Recorder(1.0, 2.0), volume, FLOAT32.model_copy(update={"memory_gigabytes": 1.0}))
+    assert set(seen[1:]) == {(32, 64, 64)}
+    seen.clear()
+    tight = predict(Recorder(1.0, 2.0), volume, FLOAT32.model_copy(update={"memory_gigabytes": 2.5e-3}))
+    assert len(seen) > 2
+    assert np.prod(seen[1]) < 32 * 64 * 64
+    np.testing.assert_allclose(tight.probabilities, ample.probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_views_do_not_change_an_equivariant_network(count: int) -> None:
+    volume = draw_volume((16, 20, 40))
+    plain = predict(BlockMeans(1.0, 2.0), volume)
+    config = FLOAT32.model_copy(update={"test_time_augmentation": count})
+    np.testing.assert_allclose(
+        predict(BlockMeans(1.0, 2.0), volume, config).probabilities, plain.probabilities, atol=1e-6
+    )
+
+
+def test_views_are_distinct_undone_and_leave_z_alone() -> None:
+    block = torch.arange(2 * 3 * 4, dtype=torch.float32).reshape(2, 3, 4)
+    views = choose_views(8)
+    for view in views:
+        assert torch.equal(view.undo(view.apply(block)), block)
+        assert torch.equal(view.apply(block).sum(dim=(1, 2)), block.sum(dim=(1, 2)))
+    assert len({tuple(view.apply(block).flatten().tolist()) for view in views}) == 8
+    for count in (1, 2, 4):
+        assert all(view.apply(block).shape == block.shape for view in choose_views(count))
+
+
+def test_views_average_the_logits_of_a_network_that_is_not_equivariant() -> None:
+    volume = draw_volume((16, 16, 16))
+    config = FLOAT32.model_copy(update={"test_time_augmentation": 2})
+    turned = np.ascontiguousarray(volume[:, ::-1, ::-1])
+    network = Smoother()
+    logits = np.log(1 / predict(network, volume).probabilities - 1)
+    turned_logits = np.log(1 / predict(network, turned).probabilities - 1)[..., ::-1, ::-1]
+    expected = 1 / (1 + np.exp((logits + turned_logits) / 2))
+    np.testing.assert_allclose(predict(network, volume, config).probabilities, expected, atol=1e-5)
+
+
+def test_an_ensemble_averages_logits() -> None:
+    volume = draw_volume((16, 16, 32))
+    members: list[nn.Module] = [BlockMeans(1.0, 2.0), BlockMeans(3.0, -2.0, offset=1.0)]
+    expected = predict(BlockMeans(2.0, 0.0, offset=0.5), volume).probabilities
+    np.testing.assert_allclose(predict(members, volume).probabilities, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size_multiple", [16, 32, 24])
+def test_blocks_suit_every_network(size_multiple: int) -> None:
+    class Picky(BlockMeans):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert all(size % size_multiple == 0 for size in images.shape[2:])
+            return super().forward(images)
+
+    network = Picky(1.0, 2.0)
+    network.size_multiple = size_multiple  # type: ignore[assignment]
+    assert predict(network, draw_volume((17, 20, 40))).probabilities.shape == (2, 9, 10, 20)
+
+
+def test_the_networks_given_are_left_as_they_were() -> None:
+    network = build_network(ModelConfig(network="res16", widths=(4, 8), encoder_blocks=(1, 1), decoder_blocks=(1,)), 2)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    predict(network, draw_volume((16, 16, 16)), FLOAT32, activation="softmax")
+    assert network.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_the_packages_network_gives_the_same_in_blocks_views_and_bf16() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(network="res16", widths=(4, 8), encoder_blocks=(1, 1), decoder_blocks=(1,))
+    network = build_network(config, 2)
+    with torch.no_grad():
+        network.get_submodule("head").weight.mul_(50)  # type: ignore[operator, union-attr]
+    volume = draw_volume((32, 64, 64))
+    plain = predict(network, volume, activation="softmax").probabilities
+    direct = network.eval()(torch.from_numpy(volume)[None, None])[0].softmax(dim=0)[1:].detach().numpy()
+    np.testing.assert_allclose(plain, direct, atol=1e-5)
+    half = predict(network, volume, FLOAT32.model_copy(update={"precision": "bf16"}), activation="softmax")
+    np.testing.assert_allclose(half.probabilities, plain, atol=0.03)
+    blocks = predict(network, volume, with_tiles(32, 48, 48, test_time_augmentation=1), activation="softmax")
+    assert np.abs(blocks.probabilities - plain).mean() < 0.01
+
+
+@pytest.mark.parametrize("layout", ["read-only", "big-endian", "reversed", "strided"])
+def test_any_memory_layout_will_do(layout: str) -> None:
+    volume = draw_volume((16, 16, 20))
+    expected = predict(BlockMeans(1.0, 2.0), volume).probabilities
+    variants: dict[str, NDArray[Any]] = {
+        "read-only": volume.copy(),
+        "big-endian": volume.astype(">f4"),
+        "reversed": volume[::-1, :, ::-1].copy()[::-1, :, ::-1],
+        "strided": np.repeat(volume, 2, axis=1)[:, ::2],
+    }
+    variants["read-only"].flags.writeable = False
+    np.testing.assert_array_equal(predict(BlockMeans(1.0, 2.0), variants[layout]).probabilities, expected)
+
+
+def test_progress_counts_every_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("cryofind.progress.LOG_INTERVAL_SECONDS", -1.0)
+    config = with_tiles(16, 32, 32, test_time_augmentation=2)
+    with caplog.at_level(logging.INFO, logger="cryofind"):
+        predict([BlockMeans(1.0, 2.0), BlockMeans(2.0, 2.0)], draw_volume((16, 48, 32)), config)
+    assert "predict TS_1: 8 of 8" in caplog.text
+
+
+def test_a_volume_of_another_shape_than_its_grid_is_a_programming_error() -> None:
+    with pytest.raises(ValueError, match="its grid"):
+        predict_probabilities(
+            [BlockMeans(1.0)],
+            draw_volume((16, 16, 16)),
+            VoxelGrid.isotropic((16, 16, 17), 10.0),
+            run="a",
+            objects=("a",),
+            activation="sigmoid",
+            config=FLOAT32,
+        )
+
+
+def test_no_network_is_a_programming_error() -> None:
+    with pytest.raises(ValueError, match="at least one network"):
+        predict([], draw_volume((16, 16, 16)))
+
+
+def prepare(*networks: nn.Module) -> Ensemble:
+    return prepare_ensemble(networks, device=torch.device("cpu"), dtype=torch.float32, multiple=16)
+
+
+def test_estimated_memory_grows_with_the_block_and_the_widest_map() -> None:
+    narrow = prepare(build_network(ModelConfig(network="res16"), 6))
+    assert narrow.largest_map_per_voxel == pytest.approx(16 / 8)
+    # Measured: a float32 pass of res16 over 96 x 320 x 320 peaks at 30 bytes per voxel beside its input.
+    assert 30 <= narrow.bytes_per_voxel() <= 60
+    shape = (192, 640, 640)
+    assert estimate_bytes(narrow, shape, (64, 64, 64)) < estimate_bytes(narrow, shape, shape)
+
+
+def test_tiles_shrink_along_their_longest_side() -> None:
+    whole = choose_tile((20, 100, 90), overlap=0.25, multiple=16, fits=lambda tile: True)
+    assert whole == (32, 112, 96)
+    half = choose_tile((20, 100, 90), overlap=0.25, multiple=16, fits=lambda tile: int(np.prod(tile)) < 32 * 112 * 90)
+    assert half == (32, 64, 96)
+    assert choose_tile((20, 100, 90), overlap=0.25, multiple=16, fits=lambda tile: False) == (32, 32, 32)
+    assert choose_tile((3, 4, 5), overlap=0.25, multiple=16, fits=lambda tile: False) == (16, 16, 16)
+
+
+def test_halving_stops_at_two_multiples() -> None:
+    assert halve_tile((32, 112, 96), 16) == (32, 64, 96)
+    assert halve_tile((32, 32, 16), 16) is None
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cpu"])
+def test_the_cpu_is_always_there(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device(wanted) == torch.device("cpu")
+
+
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto") == torch.device("cuda")
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ConfigError, match="2 CUDA devices are usable"):
+        choose_device("cuda:2")
+
+
+def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert choose_precision("bf16", cpu) == torch.bfloat16
+    assert choose_precision("float32", cpu) == torch.float32
+    for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        answer: Callable[..., bool] = lambda including_emulation, native=native: native  # noqa: E731
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", answer)
+        assert choose_precision("auto", gpu) == expected
+        monkeypatch.setattr(device_module, "has_bf16_flag", lambda lines, native=native: native)
+        assert choose_precision("auto", cpu) == expected
+
+
+def test_bf16_flags_are_read_from_cpuinfo() -> None:
+    assert has_bf16_flag(["model name : x", "flags\t\t: fpu avx512_bf16 sse"])
+    assert not has_bf16_flag(["flags\t\t: fpu avx512f sse"])
+    assert not has_bf16_flag([])
+
+
+def test_free_memory_is_the_least_of_system_and_container(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    2000 kB\n")
+    assert read_free_bytes(meminfo, tmp_path) == 2_048_000
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("400000\n")
+    assert read_free_bytes(meminfo, tmp_path) == 600_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert read_free_bytes(meminfo, tmp_path) == 2_048_000
+    assert read_free_bytes(tmp_path / "none", tmp_path / "none") == 4 * 1024**3
+
+
+def test_memory_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory_budget_bytes(1.5, torch.device("cpu")) == 1.5e9
+    monkeypatch.setattr(device_module, "read_free_bytes", lambda: 1000)
+    assert memory_budget_bytes(None, torch.device("cpu")) == 500
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800, 9000))
+    assert memory_budget_bytes(None, torch.device("cuda")) == 400
+
+
+SPECS = (ParticleSpec("a", 50.0, 7), ParticleSpec("b", 50.0, 3))
+
+
+def test_segmentation_labels_the_most_probable_object_above_the_threshold() -> None:
+    grid = VoxelGrid.isotropic((8, 9, 10), 10.0)
+    values = np.zeros((2, 4, 5, 5), np.float16)
+    values[0, :, :2] = 0.9
+    values[1, :, 3:] = 0.8
+    values[1, 0, 0, 0] = 0.95
+    labels = segment_probabilities(
+        ProbabilityVolume("r", values, grid.coarsened(2), ("a", "b")), SPECS, threshold=0.5, grid=grid
+    )
+    assert labels.labels_zyx.dtype == np.uint8
+    assert labels.grid == grid
+    assert labels.names_by_label == {7: "a", 3: "b"}
+    assert set(np.unique(labels.labels_zyx[3, :3])) == {7}
+    assert set(np.unique(labels.labels_zyx[:, 7:])) == {3}
+    assert set(np.unique(labels.labels_zyx[:, 4:6])) == {0}
+    assert labels.labels_zyx[0, 0, 0] == 3
+
+
+def test_segmentation_below_the_threshold_is_empty() -> None:
+    grid = VoxelGrid.isotropic((4, 4, 4), 10.0)
+    empty = ProbabilityVolume("r", np.full((2, 2, 2, 2), 0.4, np.float32), grid.coarsened(2), ("a", "b"))
+    assert not segment_probabilities(empty, SPECS, threshold=0.5, grid=grid).labels_zyx.any()
+    one = empty.probabilities.copy()
+    one[1, :, 0] = 0.6
+    mixed = ProbabilityVolume("r", one, grid.coarsened(2), ("a", "b"))
+    assert set(np.unique(segment_probabilities(mixed, SPECS, threshold=0.5, grid=grid).labels_zyx)) == {0, 3}
+
+
+def test_segmentation_without_objects_is_empty() -> None:
+    grid = VoxelGrid.isotropic((4, 4, 4), 10.0)
+    none = ProbabilityVolume("r", np.zeros((0, 2, 2, 2), np.float32), grid.coarsened(2), ())
+    assert not segment_probabilities(none, SPECS, threshold=0.5, grid=grid).labels_zyx.any()
