@@ -108,7 +108,7 @@ class PredictConfig(_Stage):
 
     device: str = "auto"
     precision: Literal["auto", "bf16", "float32"] = "auto"
-    memory_gigabytes: float | None = Field(None, gt=0)  # None: half of what is free; above it, tiles
+    memory_gigabytes: float | None = Field(default=None, gt=0)  # None: half of what is free; above it, tiles
     tile_zyx: Triple | None = None  # None: derived from memory
     tile_overlap: float = Field(0.25, ge=0, lt=0.9)
     test_time_augmentation: Literal[1, 2, 4, 8] = 1  # flips and quarter turns in xy

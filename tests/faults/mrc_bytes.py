@@ -1,5 +1,6 @@
 """MRC files built byte by byte, so that every field can lie."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 _MODES = {"i1": 0, "i2": 1, "f4": 2, "c8": 4, "u2": 6, "f2": 12}
 
 
-def build_mrc(values: NDArray[Any], *, byte_order: str = "<", extended: bytes = b"", **fields: float) -> bytes:
+def build_mrc(
+    values: NDArray[Any], fields: Mapping[str, float] | None = None, *, byte_order: str = "<", extended: bytes = b""
+) -> bytes:
     """Return an MRC file of a volume at 10 A; `fields` overwrite the header (`cella_x` is the x of `cella`)."""
     header = np.zeros((), HEADER_DTYPE.newbyteorder(byte_order))
     nz, ny, nx = values.shape
@@ -20,7 +23,7 @@ def build_mrc(values: NDArray[Any], *, byte_order: str = "<", extended: bytes = 
         "mode": _MODES[values.dtype.str[1:]], "map": b"MAP ",
     }  # fmt: skip
     header["machst"] = (0x44, 0x44, 0, 0) if byte_order == "<" else (0x11, 0x11, 0, 0)
-    for name, value in (defaults | fields).items():
+    for name, value in (defaults | dict(fields or {})).items():
         outer, _, inner = name.partition("_")
         if inner:
             header[outer][inner] = value

@@ -54,11 +54,24 @@ def test_smaller_blocks_follow_when_memory_runs_out(error: Exception, caplog: py
     assert "out of memory in blocks of 32 x 96 x 96 voxels" in caplog.text
 
 
-def test_memory_for_not_even_the_smallest_block_is_an_error_with_advice() -> None:
-    with pytest.raises(TomogramError, match=r"run 'TS_1'.*blocks of 32 x 48 x 32 voxels.*smaller network|32 x 32 x 32"):
-        predict(
-            Greedy(32**3, MemoryError()), shape=(48, 48, 48), config=CPU.model_copy(update={"tile_zyx": (48, 48, 48)})
-        ) and predict(Greedy(32**3 - 1, MemoryError()))
+class Forgetful(Greedy):
+    """A network that runs once, on the trial block, and never again."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        result = super().forward(images)
+        self.limit = 0
+        return result
+
+
+@pytest.mark.parametrize("network", [Greedy(0, MemoryError()), Forgetful(10**9, MemoryError())], ids=["trial", "later"])
+def test_memory_for_not_even_the_smallest_block_is_an_error_with_advice(network: nn.Module) -> None:
+    with pytest.raises(TomogramError, match=r"run 'TS_1': memory on cpu .* blocks of 32 x 32 x 32 .*smaller network"):
+        predict(network)
+
+
+def test_errors_of_the_trial_pass_through() -> None:
+    with pytest.raises(RuntimeError, match="no such layer"):
+        predict(Greedy(0, RuntimeError("no such layer")))
 
 
 def test_other_errors_of_the_network_pass_through() -> None:

@@ -69,7 +69,7 @@ def test_peaks_agree_with_scikit_image_on_smooth_noise(dtype: type[np.floating])
     peaks = find_peaks(volume, floor=0.05)
     # Rounding to float16 makes plateaus, of which scikit-image reports every cell: compare the single cells.
     single = {tuple(cell) for cell in peaks.cells_zyx[~peaks.is_plateau].tolist()}
-    theirs = peak_local_max(
+    theirs = peak_local_max(  # type: ignore[no-untyped-call]
         volume.astype(np.float32), min_distance=1, threshold_abs=0.05, exclude_border=False, p_norm=np.inf
     )
     assert len(single) > 50

@@ -42,7 +42,7 @@ def predict(
     config = PredictConfig.model_validate({"device": "cpu", "precision": "float32", **options})
     grid = VoxelGrid.isotropic(volume.shape, 10.0)
     found = predict_probabilities([network], volume, grid, run="r", objects=("a",), activation="sigmoid", config=config)
-    return found.probabilities[0]
+    return np.asarray(found.probabilities[0])
 
 
 @settings(deadline=None, max_examples=60)

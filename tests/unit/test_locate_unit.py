@@ -49,7 +49,7 @@ def test_a_plateau_is_one_peak_at_its_mean(dtype: type[np.floating]) -> None:
     assert peaks.cells_zyx.tolist() == [[2, 3, 3], [7, 7, 7]]
     assert peaks.centres_zyx.tolist() == [[2.5, 3, 3], [7, 7, 7]]
     assert peaks.scores.dtype == np.float32
-    np.testing.assert_allclose(refine_peaks(volume, peaks), [[2.5, 3, 3], [7, 7, 7]])
+    np.testing.assert_allclose(refine_peaks(volume, peaks), [[2.5, 3.0, 3.0], [7.0, 7.0, 7.0]])
 
 
 def test_a_bent_plateau_is_one_peak() -> None:

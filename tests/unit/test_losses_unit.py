@@ -62,7 +62,7 @@ def test_loss_and_gradient_are_finite(name: str, activation: Activation, situati
     values = torch.ones_like(values) if situation == "full" else values
     weights = torch.zeros_like(weights) if "masked" in situation else weights
     loss = build_loss(LossConfig(name=name), OBJECTS, activation)(logits, values, weights)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.shape == ()
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
@@ -178,7 +178,8 @@ def test_absent_object_is_still_pushed_down(activation: Activation) -> None:
     logits, values, weights = make_case(activation)
     values = values.clone()
     values[:, 1] = 0
-    build_loss(LossConfig(name="tversky"), OBJECTS, activation)(logits, values, weights).backward()
+    loss = build_loss(LossConfig(name="tversky"), OBJECTS, activation)(logits, values, weights)
+    loss.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     channel = 2 if activation == "softmax" else 1
     assert (logits.grad[:, channel][weights > 0] > 0).all()

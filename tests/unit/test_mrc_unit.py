@@ -76,7 +76,7 @@ def test_permuted_axes_are_put_in_order(tmp_path: Path, order: tuple[int, int, i
     cells = {f"m{name}": size for name, size in zip("zyx", SHAPE, strict=True)}
     lengths = {f"cella_{name}": size * 10.0 for name, size in zip("zyx", SHAPE, strict=True)}
     mapping = dict(zip(("mapc", "mapr", "maps"), order, strict=True))
-    path.write_bytes(build_mrc(np.ascontiguousarray(stored), **mapping, **cells, **lengths))
+    path.write_bytes(build_mrc(np.ascontiguousarray(stored), {**mapping, **cells, **lengths}))
     tomogram = read_tomogram(path)
     np.testing.assert_array_equal(tomogram.volume_zyx, volume)
     assert tomogram.grid == VoxelGrid.isotropic(SHAPE, 10.0)
@@ -85,13 +85,14 @@ def test_permuted_axes_are_put_in_order(tmp_path: Path, order: tuple[int, int, i
 
 def test_axis_codes_of_zero_are_the_default_with_a_note(tmp_path: Path) -> None:
     path = tmp_path / "a.mrc"
-    path.write_bytes(build_mrc(np.zeros(SHAPE, "<f4"), mapc=0, mapr=0, maps=0))
+    path.write_bytes(build_mrc(np.zeros(SHAPE, "<f4"), {"mapc": 0, "mapr": 0, "maps": 0}))
     assert any("taken as 1, 2, 3" in note for note in read_tomogram(path).notes)
 
 
 def test_float_noise_in_the_voxel_size_is_averaged(tmp_path: Path) -> None:
     path = tmp_path / "a.mrc"
-    path.write_bytes(build_mrc(np.zeros(SHAPE, "<f4"), cella_x=13.279999 * 6, cella_y=13.28 * 5, cella_z=13.28 * 4))
+    fields = {"cella_x": 13.279999 * 6, "cella_y": 13.28 * 5, "cella_z": 13.28 * 4}
+    path.write_bytes(build_mrc(np.zeros(SHAPE, "<f4"), fields))
     spacing = read_tomogram(path).grid.spacing_zyx_angstrom
     assert len(set(spacing)) == 1
     assert spacing[0] == pytest.approx(13.28, abs=1e-5)
@@ -108,7 +109,7 @@ def test_given_voxel_size_wins_with_a_note_only_where_it_differs(tmp_path: Path)
 
 def test_origin_and_start_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "a.mrc"
-    path.write_bytes(build_mrc(np.zeros(SHAPE, "<f4"), origin_x=500.0, nxstart=-3))
+    path.write_bytes(build_mrc(np.zeros(SHAPE, "<f4"), {"origin_x": 500.0, "nxstart": -3}))
     assert read_tomogram(path).grid == VoxelGrid.isotropic(SHAPE, 10.0)
 
 
@@ -152,7 +153,7 @@ def test_stamps_and_map_ids_that_are_wrong_are_noted(tmp_path: Path) -> None:
 
 def test_one_volume_of_a_stack_is_a_volume(tmp_path: Path) -> None:
     path = tmp_path / "a.mrc"
-    path.write_bytes(build_mrc(np.zeros(SHAPE, "<f4"), ispg=401))
+    path.write_bytes(build_mrc(np.zeros(SHAPE, "<f4"), {"ispg": 401}))
     assert read_tomogram(path).grid.shape_zyx == SHAPE
 
 

@@ -82,10 +82,12 @@ def write_kind(folder: Path, kind: Kind) -> Path:
         **options,
     )
     array[...] = values
-    spatial = [{"name": axis, "type": "space"} | ({"unit": kind.unit} if kind.unit else {}) for axis in "zyx"]
-    axes = [{"name": axis, "type": "channel" if axis == "c" else "time"} for axis in kind.leading] + spatial
+    spatial: list[Any] = [
+        {"name": axis, "type": "space"} | ({"unit": kind.unit} if kind.unit else {}) for axis in "zyx"
+    ]
+    axes: list[Any] = [{"name": axis, "type": "channel" if axis == "c" else "time"} for axis in kind.leading] + spatial
     scale = [1.0] * len(kind.leading) + [kind.scale] * 3
-    image = {
+    image: dict[str, Any] = {
         "axes": axes,
         "datasets": [{"path": kind.level, "coordinateTransformations": [{"type": "scale", "scale": scale}]}],
     }
@@ -101,7 +103,7 @@ def chunk_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[-1].isdigit()]
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_kind(tmp_path / "a.zarr", request.param)
 

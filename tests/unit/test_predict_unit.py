@@ -25,7 +25,7 @@ from cryofind.predict import device as device_module
 from cryofind.predict.augment_test import choose_views
 from cryofind.predict.device import has_bf16_flag, memory_budget_bytes
 from cryofind.predict.engine import estimate_bytes
-from cryofind.predict.ensemble import Ensemble, prepare_ensemble
+from cryofind.predict.ensemble import Ensemble, average_logits, prepare_ensemble
 from cryofind.predict.tiling import choose_tile, halve_tile
 from cryofind.types import ParticleSpec, ProbabilityVolume, VoxelGrid
 
@@ -111,7 +111,7 @@ def test_odd_and_thin_volumes_are_padded_by_reflection(shape: tuple[int, int, in
     volume = draw_volume(shape)
     found = predict(BlockMeans(1.0, 2.0), volume).probabilities
     assert found.shape[1:] == tuple(-(-size // 2) for size in shape)
-    padded = np.pad(volume, [(0, size % 2) for size in shape], mode="reflect" if min(shape) > 1 else "edge")
+    padded = np.pad(volume, [(0, size % 2) for size in shape], mode="reflect")
     z, y, x = (size // 2 for size in padded.shape)
     means = padded.reshape(z, 2, y, 2, x, 2).mean(axis=(1, 3, 5))
     np.testing.assert_allclose(found[0], 1 / (1 + np.exp(-means)), atol=1e-6)
@@ -148,7 +148,7 @@ def test_memory_decides_the_blocks() -> None:
     ample = predict(Recorder(1.0, 2.0), volume, FLOAT32.model_copy(update={"memory_gigabytes": 1.0}))
     assert set(seen[1:]) == {(32, 64, 64)}
     seen.clear()
-    tight = predict(Recorder(1.0, 2.0), volume, FLOAT32.model_copy(update={"memory_gigabytes": 2.5e-3}))
+    tight = predict(Recorder(1.0, 2.0), volume, FLOAT32.model_copy(update={"memory_gigabytes": 1.5e-3}))
     assert len(seen) > 2
     assert np.prod(seen[1]) < 32 * 64 * 64
     np.testing.assert_allclose(tight.probabilities, ample.probabilities, atol=1e-6)
@@ -193,6 +193,11 @@ def test_an_ensemble_averages_logits() -> None:
     np.testing.assert_allclose(predict(members, volume).probabilities, expected, atol=1e-6)
 
 
+def test_no_view_is_a_programming_error() -> None:
+    with pytest.raises(ValueError, match="at least one view"):
+        average_logits(prepare(BlockMeans(1.0)), torch.zeros(16, 16, 16), (), after_each=lambda: None)
+
+
 @pytest.mark.parametrize("size_multiple", [16, 32, 24])
 def test_blocks_suit_every_network(size_multiple: int) -> None:
     class Picky(BlockMeans):
@@ -218,7 +223,7 @@ def test_the_packages_network_gives_the_same_in_blocks_views_and_bf16() -> None:
     config = ModelConfig(network="res16", widths=(4, 8), encoder_blocks=(1, 1), decoder_blocks=(1,))
     network = build_network(config, 2)
     with torch.no_grad():
-        network.get_submodule("head").weight.mul_(50)  # type: ignore[operator, union-attr]
+        network.get_submodule("head").weight.mul_(50)  # type: ignore[operator]
     volume = draw_volume((32, 64, 64))
     plain = predict(network, volume, activation="softmax").probabilities
     direct = network.eval()(torch.from_numpy(volume)[None, None])[0].softmax(dim=0)[1:].detach().numpy()

@@ -120,7 +120,7 @@ def test_wrong_arguments_are_refused() -> None:
     config = TargetConfig()
     with pytest.raises(ValueError, match="1 positions but 2 channels"):
         draw_targets(MIDDLE_ANGSTROM, [0, 1], 40.0, GRID, object_count=2, config=config)
-    with pytest.raises(ValueError, match="channels must lie in 0 ... 1"):
+    with pytest.raises(ValueError, match=r"channels must lie in 0 \.\.\. 1"):
         draw_targets(MIDDLE_ANGSTROM, [2], 40.0, GRID, object_count=2, config=config)
     with pytest.raises(ValueError, match="radius must be positive"):
         draw_targets(MIDDLE_ANGSTROM, [0], np.nan, GRID, object_count=2, config=config)
@@ -128,8 +128,8 @@ def test_wrong_arguments_are_refused() -> None:
         draw_targets(MIDDLE_ANGSTROM, [0], 40.0, GRID, object_count=2, config=TargetConfig(kind="labels"))
     with pytest.raises(ValueError, match="needs annotated_zyx"):
         draw_targets(MIDDLE_ANGSTROM, [0], 40.0, GRID, object_count=2, config=TargetConfig(annotated_region="mask"))
+    mask = np.ones((2, 2, 2), dtype=np.bool_)
     with pytest.raises(ValueError, match="annotated region has shape"):
-        mask = np.ones((2, 2, 2), dtype=np.bool_)
         draw_targets(MIDDLE_ANGSTROM, [0], 40.0, GRID, object_count=2, config=config, annotated_zyx=mask)
 
 

@@ -291,8 +291,9 @@ class Project:
         for entry in entries:
             other = first.setdefault((entry.run, entry.object), entry)
             if other is not entry:
+                likely = min(other, entry, key=lambda candidate: candidate.user == "cryofind")
                 raise PicksError(
                     f"{self.path}: run {entry.run}",
                     f"has several picks of '{entry.object}': {other.uri} and {entry.uri}",
-                    f"say which, e.g. '*:{other.user}/{other.session}'",
+                    f"say which, e.g. '*:{likely.user}/{likely.session}'",
                 )

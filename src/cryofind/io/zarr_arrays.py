@@ -254,12 +254,22 @@ def _check_missing(stored: StoredArray, files: dict[Index, Path], *, allow_missi
     problem = f"{missing} of {stored.expected_files} chunks are missing"
     if allow_missing_chunks:
         return (f"{problem} in {stored.path.name} and read as {stored.array.fill_value}",)
-    first = next(index for index in np.ndindex(stored.file_grid) if index not in files)
+    first = next(index for index in _count_through(stored.file_grid) if index not in files)
     raise TomogramError(
         stored.path,
         f"{problem}, the first is {stored.file_key(first)}",
         "copy the tomogram again, or allow missing chunks if its writer leaves out empty ones",
     )
+
+
+def _count_through(grid: Index) -> Iterator[Index]:
+    """Yield the places of a grid in order; unlike `numpy.ndindex`, whatever its size."""
+    for number in range(math.prod(grid)):
+        index: list[int] = []
+        for size in reversed(grid):
+            number, place = divmod(number, size)
+            index.insert(0, place)
+        yield tuple(index)
 
 
 def _check_empty(stored: StoredArray, files: dict[Index, Path]) -> None:

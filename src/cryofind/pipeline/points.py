@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryofind import czii
+import numpy as np
+
 from cryofind.errors import OutputError, PicksError
 from cryofind.io import Project, open_project, read_picks_json, read_points_table
 from cryofind.pipeline.pick import PICKS_NAME
@@ -54,15 +55,8 @@ def read_points(path: Path, *, runs: Sequence[str] = ()) -> PointSource:
     if not runs:
         return source
     keep = [run for run in source.runs if run in set(runs)]
-    rows = [run in set(runs) for run in source.picks.runs]
-    kept = Picks.empty() if not any(rows) else source.picks.where(_mask(rows))
+    kept = source.picks.where(np.isin(source.picks.runs, list(runs)))
     return PointSource(path, kept, source.objects, tuple(keep), source.grids, source.record)
-
-
-def _mask(rows: list[bool]) -> Any:
-    import numpy as np
-
-    return np.array(rows, dtype=bool)
 
 
 def _read_any(path: Path) -> PointSource:
@@ -127,14 +121,5 @@ def _looks_like_picks_json(path: Path) -> bool:
 
 
 def choose_specs(*sources: PointSource) -> tuple[ParticleSpec, ...] | None:
-    """Return the objects to score: the first source that states them, or the challenge's where it is the challenge.
-
-    A project that holds all scored objects of the challenge is scored with the challenge's radii and weights; None
-    leaves the choice to the scorer.
-    """
-    for source in sources:
-        if source.objects:
-            names = {spec.name for spec in source.objects}
-            scored = {spec.name for spec in czii.OBJECTS if spec.score_weight > 0}
-            return czii.OBJECTS if scored <= names <= set(czii.OBJECT_NAMES) else source.objects
-    return None
+    """Return the objects of the first source that states them; None leaves the choice to the scorer."""
+    return next((source.objects for source in sources if source.objects), None)

@@ -1,5 +1,6 @@
 """`cryofind train`: annotated runs in, a model folder out."""
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from cryofind.config import Config
-from cryofind.errors import ConfigError, ProjectError
+from cryofind.errors import ConfigError, ModelError, ProjectError
 from cryofind.locate import find_picks
 from cryofind.models import (
     ModelCard,
@@ -27,7 +28,7 @@ from cryofind.pipeline.corpus import AnnotatedRun, Corpus, read_corpus
 from cryofind.pipeline.ensembles import write_ensemble
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.records import RECORD_NAME, describe_environment, timestamp
-from cryofind.pipeline.tune import Tuning, fit_tuning, score_left_out, weigh_f_beta
+from cryofind.pipeline.tune import Tuning, best_f_beta, fit_tuning, score_left_out, weigh_f_beta
 from cryofind.predict import predict_probabilities
 from cryofind.score import format_score_table
 from cryofind.atomic import write_json
@@ -37,6 +38,7 @@ from cryofind.types import Picks
 logger = logging.getLogger("cryofind")
 
 LEAST_RUNS_TO_HOLD_ONE_OUT = 3
+DATA_NAME = "runs.json"
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ class _Trainer:
             folder = find_model(self.request.init_model)
             initialize_from(network, self.corpus.specs, load_model_folder(folder))
         names = [spec.name for spec in self.corpus.specs]
+        _refuse_other_data(out / "training", [run.seen for run in self.corpus.of([*learning, *held_out])])
         sampler = CropSampler(
             [run.training for run in self.corpus.of(learning)],
             self.config.train,
@@ -183,6 +186,9 @@ class _Trainer:
             object_names=names,
             loss=build_loss(self.config.loss, names, self.config.model.activation),
         )
+        if not result.is_main_process:
+            # Helper processes of a training on several devices have done their part and write nothing.
+            raise SystemExit(0)
         return result.network
 
     def _validator(self, held_out: Sequence[str]) -> Callable[[nn.Module], Validation]:
@@ -190,7 +196,7 @@ class _Trainer:
 
         def validate(network: nn.Module) -> Validation:
             candidates = self._find_candidates(network, held_out)
-            f_beta = fit_tuning(candidates, truth, self.corpus.specs, self.config).f_beta
+            f_beta = best_f_beta(candidates, truth, self.corpus.specs, self.config)
             return Validation(weigh_f_beta(f_beta, self.corpus.specs), f_beta)
 
         return validate
@@ -246,6 +252,16 @@ class _Trainer:
             }
         )
         save_model(folder, network, card)
+
+
+def _refuse_other_data(training: Path, seen: Sequence[SeenRun]) -> None:
+    """Note which runs a training learns from; refuse to go on with one that learnt from others."""
+    path = training / DATA_NAME
+    found = [run.model_dump(mode="json") for run in seen]
+    if not path.is_file():
+        write_json(path, found)
+    elif json.loads(path.read_text(encoding="utf-8")) != found:
+        raise ModelError(path, "names other runs or picks than now", "choose a new --out, or remove this training")
 
 
 def _describe_tuning(tuning: Tuning) -> list[str]:

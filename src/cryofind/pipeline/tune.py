@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cryofind.config import Config, ScoreConfig
 from cryofind.errors import InSampleError, PicksError
 from cryofind.io import open_project
@@ -59,20 +57,26 @@ def fit_tuning(candidates: Picks, truth: Picks, specs: tuple[ParticleSpec, ...],
     Objects with fewer than `config.tune.min_picks` annotated picks are left out.
     """
     thresholds, calibration, f_beta = {}, {}, {}
-    matches = match_candidates(candidates, truth, specs, config=config.score)
-    for name, match in matches.items():
+    for name, match in match_candidates(candidates, truth, specs, config=config.score).items():
         if match.reference_count < config.tune.min_picks:
             logger.info("%s: %d annotated picks are too few to tune on", name, match.reference_count)
             continue
         scores = match.scores
         if config.tune.calibrate:
-            is_hit = np.zeros(len(scores), dtype=bool)
-            is_hit[match.pairs[:, 0]] = True
-            calibration[name] = fit_calibration(scores, is_hit)
+            calibration[name] = fit_calibration(scores, match.candidate_is_hit)
             scores = apply_calibration(scores, calibration[name])
         best = fit_threshold(scores, match.pairs, match.reference_count, beta=config.score.beta)
         thresholds[name], f_beta[name] = best.value, best.f_beta
     return Tuning(thresholds, calibration, f_beta)
+
+
+def best_f_beta(candidates: Picks, truth: Picks, specs: tuple[ParticleSpec, ...], config: Config) -> dict[str, float]:
+    """Return the F-beta of every annotated object at its best threshold: what checkpoints are compared by."""
+    return {
+        name: fit_threshold(match.scores, match.pairs, match.reference_count, beta=config.score.beta).f_beta
+        for name, match in match_candidates(candidates, truth, specs, config=config.score).items()
+        if match.reference_count
+    }
 
 
 def weigh_f_beta(f_beta: dict[str, float], specs: tuple[ParticleSpec, ...]) -> float:

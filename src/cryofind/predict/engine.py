@@ -93,7 +93,7 @@ def predict_probabilities(
     device = choose_device(config.device)
     dtype = choose_precision(config.precision, device)
     with torch.inference_mode():
-        ensemble = prepare_ensemble(networks, device=device, dtype=dtype, multiple=multiple)
+        ensemble = _prepare_or_refuse(networks, device, dtype, multiple, run)
         _check_channels(ensemble.channels, len(objects), activation)
         tile_zyx = _choose_tile(ensemble, grid.shape_zyx, config)
         probabilities = _predict_until_it_fits(ensemble, volume_zyx, tile_zyx, activation, config, run)
@@ -106,6 +106,17 @@ def estimate_bytes(ensemble: Ensemble, shape_zyx: IntTriple, tile_zyx: IntTriple
     layer = float(tile_zyx[0] * shape_zyx[1] * shape_zyx[2]) / OUTPUT_STRIDE**3
     result = whole if ensemble.device.type == "cpu" else 0.0
     return float(np.prod(tile_zyx)) * ensemble.bytes_per_voxel() + 4 * ensemble.channels * (2 * layer + result)
+
+
+def _prepare_or_refuse(
+    networks: Sequence[nn.Module], device: torch.device, dtype: torch.dtype, multiple: int, run: str
+) -> Ensemble:
+    try:
+        return prepare_ensemble(networks, device=device, dtype=dtype, multiple=multiple)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise _memory_error(run, device, (2 * multiple,) * 3) from error
 
 
 def _choose_tile(ensemble: Ensemble, shape_zyx: IntTriple, config: PredictConfig) -> IntTriple:
@@ -138,11 +149,7 @@ def _predict_until_it_fits(
             return probabilities
         tile_zyx, next_tile = tiling.size_zyx, halve_tile(tiling.size_zyx, ensemble.multiple)
         logger.warning("run '%s': out of memory in blocks of %s voxels", run, _join(tiling.size_zyx))
-    raise TomogramError(
-        f"run '{run}'",
-        f"memory on {ensemble.device} does not suffice for blocks of {_join(tile_zyx)} voxels",
-        "end other programs, set predict.device to cpu, or take a smaller network",
-    )
+    raise _memory_error(run, ensemble.device, tile_zyx)
 
 
 def _predict_or_run_out(
@@ -253,6 +260,14 @@ def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
         return True
     message = str(error).lower()
     return "out of memory" in message or "can't allocate memory" in message or "not enough memory" in message
+
+
+def _memory_error(run: str, device: torch.device, tile_zyx: IntTriple) -> TomogramError:
+    return TomogramError(
+        f"run '{run}'",
+        f"memory on {device} does not suffice for blocks of {_join(tile_zyx)} voxels",
+        "end other programs, set predict.device to cpu, or take a smaller network",
+    )
 
 
 def _shape(volume_zyx: NDArray[Any]) -> IntTriple:

@@ -15,8 +15,8 @@ BACKGROUND_BLOCKS = 13
 # The central box that is looked at: enough for thousands of particles, and 50 MB.
 MAX_BOX_ZYX = (128, 320, 320)
 # Measured by us, on means over 4 x 4 x 4 voxels less their background: a simulated tomogram of a crowded sample has
-# skewness -1.6 (denoised), -1.4 (unfiltered) and -1.3 (Wiener filtered), tail imbalance -0.32, -0.31 and -0.23; two
-# real crops of bright microtubules +0.8 and +1.3, 0.22 and 0.35; noise, white or smooth, stays within 0.03 and 0.02.
+# skewness -1.4 (denoised), -1.3 (unfiltered) and -1.2 (Wiener filtered), tail imbalance -0.33, -0.31 and -0.23; two
+# real crops of bright microtubules +0.7 and +1.4, 0.11 and 0.37; noise, white or smooth, stays within 0.04 and 0.03.
 # Balls of 5 voxels radius in white noise are found from a contrast of half the standard deviation of the noise on.
 MIN_SKEWNESS = 0.2
 MIN_TAIL_IMBALANCE = 0.03

@@ -5,16 +5,13 @@ from cryofind.train.losses import build_loss, mask_unlabelled
 from cryofind.train.metrics import read_metrics
 from cryofind.train.prefetch import BatchArrays, Sampler
 from cryofind.train.sampling import CropSampler, TrainingRun
-from cryofind.train.sampling import CropSampler, TrainingRun
 
 __all__ = [
     "BatchArrays",
     "CropSampler",
-    "CropSampler",
     "Loss",
     "Sampler",
     "TrainResult",
-    "TrainingRun",
     "TrainingRun",
     "Validation",
     "build_loss",

@@ -1,0 +1,135 @@
+"""Thresholds against trying every one, and calibration against known odds."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+
+from cryofind.locate import apply_calibration, fit_calibration, fit_threshold
+
+
+def f_beta_of(selected: list[bool], pairs: list[tuple[int, int]], references: int, beta: float) -> float:
+    hit = {reference for candidate, reference in pairs if selected[candidate]}
+    return (1 + beta**2) * len(hit) / (beta**2 * references + sum(selected))
+
+
+def test_threshold_lies_between_the_last_hit_and_the_next_candidate() -> None:
+    threshold = fit_threshold([0.9, 0.2, 0.7], [(0, 0), (2, 1)], 2, beta=4)
+    assert threshold.value == pytest.approx(0.45)
+    assert threshold.f_beta == 1.0
+    assert threshold.curve.thresholds.tolist() == [0.9, 0.7, 0.2]
+    assert threshold.curve.true_positives.tolist() == [1, 2, 2]
+    assert threshold.curve.candidate_counts.tolist() == [1, 2, 3]
+
+
+def test_when_all_candidates_are_worth_it_the_threshold_is_the_lowest_score() -> None:
+    assert fit_threshold([0.9, 0.3], [(0, 0), (1, 1)], 2, beta=4).value == 0.3
+
+
+def test_the_golden_counts() -> None:
+    """Ten references, eight hit, thirty candidates."""
+    scores = np.linspace(0.9, 0.3, 30)
+    threshold = fit_threshold(scores, [(29, 0), *((row, row + 1) for row in range(7))], 10, beta=4)
+    assert threshold.curve.f_beta[-1] == pytest.approx(17 * 8 / (160 + 30))
+
+
+def test_beta_decides_how_many_false_picks_a_hit_may_cost() -> None:
+    scores, pairs = np.linspace(0.9, 0.1, 10), [(0, 0), (9, 1)]
+    assert fit_threshold(scores, pairs, 2, beta=4).value == pytest.approx(0.1)
+    assert fit_threshold(scores, pairs, 2, beta=0.5).value > 0.8
+
+
+def test_one_candidate_may_hit_two_references_and_minus_one_is_none() -> None:
+    threshold = fit_threshold([0.9, 0.5], [(0, 0), (0, 1), (1, -1)], 2, beta=4)
+    assert threshold.f_beta == pytest.approx(17 * 2 / (32 + 1))
+
+
+def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
+    threshold = fit_threshold([0.9, 0.8, 0.7, 0.6, 0.5, 0.1], [(0, 0), (4, 1)], 3, beta=1)
+    assert threshold.curve.f_beta.tolist() == pytest.approx([1 / 2, 2 / 5, 1 / 3, 2 / 7, 1 / 2, 4 / 9])
+    assert threshold.value == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("scores", [[], [0.5, 0.4]])
+def test_without_a_hit_nothing_is_selected(scores: list[float]) -> None:
+    threshold = fit_threshold(scores, np.zeros((0, 2)), 3, beta=4)
+    assert (threshold.value, threshold.f_beta) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "pairs", "references", "message"),
+    [
+        ([0.5], [], 0, "at least one reference"),
+        ([np.nan], [], 1, "finite"),
+        ([0.5], [(1, 0)], 1, "beyond 1 and 1"),
+        ([0.5], [(0, 1)], 1, "beyond 1 and 1"),
+        ([0.5], [(-1, 0)], 1, "beyond 1 and 1"),
+    ],
+)
+def test_threshold_refuses_nonsense(
+    scores: list[float], pairs: list[tuple[int, int]], references: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_threshold(scores, pairs, references, beta=4)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 4)), max_size=12),
+    st.sampled_from([0.5, 1.0, 4.0]),
+)
+def test_no_threshold_is_better(tenths: list[int], pairs: list[tuple[int, int]], beta: float) -> None:
+    scores = [tenth / 10 for tenth in tenths]
+    pairs = [(candidate % len(scores), reference) for candidate, reference in pairs]
+    threshold = fit_threshold(scores, pairs, 5, beta=beta)
+    reached = f_beta_of([score >= threshold.value for score in scores], pairs, 5, beta)
+    best = max(f_beta_of([score >= limit for score in scores], pairs, 5, beta) for limit in scores)
+    assert reached == pytest.approx(threshold.f_beta) == pytest.approx(best)
+
+
+def test_calibration_recovers_known_odds() -> None:
+    random = np.random.default_rng(0)
+    true_probability = random.uniform(0.01, 0.99, 20000)
+    is_hit = random.uniform(size=20000) < true_probability
+    overconfident = expit((logit(true_probability) + 0.8) * 2.0)
+    slope, intercept = fit_calibration(overconfident, is_hit)
+    assert slope == pytest.approx(0.5, abs=0.02)
+    assert intercept == pytest.approx(-0.8, abs=0.05)
+    calibrated = apply_calibration(overconfident, (slope, intercept))
+    np.testing.assert_allclose(calibrated, true_probability, atol=0.02)
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_calibration_needs_both_kinds(answer: bool) -> None:
+    assert fit_calibration([0.1, 0.9], [answer, answer]) == (1.0, 0.0)
+    assert fit_calibration([], []) == (1.0, 0.0)
+
+
+def test_calibration_stays_finite_for_separable_and_saturated_scores() -> None:
+    slope, intercept = fit_calibration([0.0, 0.1, 0.9, 1.0], [False, False, True, True])
+    assert 0 < slope < 20
+    assert np.isfinite(intercept)
+    calibrated = apply_calibration([0.0, 1.0], (slope, intercept))
+    assert (calibrated >= 0).all()
+    assert (calibrated <= 1).all()
+
+
+def test_identity_leaves_scores_as_they_are() -> None:
+    assert apply_calibration([[0.0, 1.0]], (1.0, 0.0)).tolist() == [[0.0, 1.0]]
+
+
+def test_calibration_refuses_unequal_lengths() -> None:
+    with pytest.raises(ValueError, match="2 scores but 1 answers"):
+        fit_calibration([0.1, 0.2], [True])
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=30))
+def test_calibration_never_changes_the_order(observations: list[tuple[float, bool]]) -> None:
+    scores = np.array([score for score, _ in observations])
+    slope, intercept = fit_calibration(scores, [hit for _, hit in observations])
+    assert slope > 0
+    grid = np.linspace(0.01, 0.99, 50)
+    assert (np.diff(apply_calibration(grid, (slope, intercept))) >= 0).all()
