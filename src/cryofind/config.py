@@ -125,6 +125,7 @@ class LocateConfig(_Stage):
     separation_factor: float = Field(1.2, ge=0)  # least distance of two picks of one object, in radii
     cross_separation_factor: float = Field(0.5, ge=0)  # ... of two objects, in radii of the smaller; 0: none
     refine: bool = True  # sub-voxel position
+    recentre_factor: float = Field(0.75, ge=0, le=1)  # ... then the centre of mass within this x radius; 0: none
     watershed_threshold: float = Field(0.3, gt=0, lt=1)
     min_volume_factor: float = Field(0.0, ge=0)  # watershed regions below factor x target ball are dropped
     max_volume_factor: float = Field(8.0, gt=0)  # ... and above

@@ -40,7 +40,9 @@ def test_pick_writes_table_overlay_and_record(result: Path) -> None:
     assert not np.isnan(picks.positions_zyx_angstrom).any()
 
 
-def test_pick_keeps_finished_runs_and_remakes_damaged_ones(project: Path, model: Path, tmp_path: Path, run: Run) -> None:
+def test_pick_keeps_finished_runs_and_remakes_damaged_ones(
+    project: Path, model: Path, tmp_path: Path, run: Run
+) -> None:
     arguments = ("pick", project, "--model", model, "--out", tmp_path / "out", "--run", "P_4")
     assert run(*arguments)[0] == 0
     first = (tmp_path / "out" / "picks.csv").read_bytes()
@@ -182,9 +184,7 @@ def test_init_makes_a_project_from_loose_files(project: Path, model: Path, tmp_p
     assert code == 0, err
     assert "voxel" in text
     made = open_project(out / "copick.json")
-    assert np.allclose(
-        made.read_picks().positions_zyx_angstrom, ribosomes.positions_zyx_angstrom, atol=0.01
-    )
+    assert np.allclose(made.read_picks().positions_zyx_angstrom, ribosomes.positions_zyx_angstrom, atol=0.01)
     assert np.array_equal(made.select_tomograms()[0].read().volume_zyx, tomogram.volume_zyx)
     assert run("init", tmp_path / "P_1.mrc", "--object", "ribosome:150", "--out", out)[0] == 2
 
@@ -218,7 +218,7 @@ def test_the_library_example(project: Path, model: Path, tmp_path: Path) -> None
 
 
 def test_the_library_says_cryofind_error_for_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(CryofindError, match="nothing.mrc"):
+    with pytest.raises(CryofindError, match=r"nothing\.mrc"):
         read_tomogram(tmp_path / "nothing.mrc")
 
 

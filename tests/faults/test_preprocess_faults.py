@@ -5,7 +5,7 @@ import pytest
 
 from cryofind.config import PreprocessConfig
 from cryofind.errors import ConfigError, TomogramError
-from cryofind.preprocess import fill_nonfinite, match_spacing, normalize_volume, preprocess_tomogram
+from cryofind.preprocess import detect_polarity, fill_nonfinite, match_spacing, normalize_volume, preprocess_tomogram
 from cryofind.types import Tomogram, VoxelGrid
 
 
@@ -62,3 +62,12 @@ def test_spacings_too_far_from_the_models_are_refused(spacing: float, advice: st
     tomogram = Tomogram("TS_1", np.zeros((8, 8, 8), np.float32), VoxelGrid.isotropic((8, 8, 8), spacing))
     with pytest.raises(TomogramError, match=rf"TS_1.*{spacing:g} Angstrom, the model's is 10.*{advice}"):
         match_spacing(tomogram, 10.0)
+
+
+def test_polarity_looks_past_nonfinite_voxels() -> None:
+    volume = np.random.default_rng(0).standard_normal((48, 48, 48))
+    volume[::12, ::12, ::12] -= 400
+    volume[3, :, 5] = np.nan
+    volume[7, 9, 11] = np.inf
+    assert detect_polarity(volume) == "dark"
+    assert detect_polarity(np.full((8, 8, 8), np.nan)) == "unclear"

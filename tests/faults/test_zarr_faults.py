@@ -1,6 +1,7 @@
 """zarr folders that cannot be tomograms: one line each, bounded memory and time."""
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -169,6 +170,19 @@ def test_pipes_in_place_of_chunks_do_not_hang(tmp_path: Path) -> None:
     os.mkfifo(chunk)
     with pytest.raises(TomogramError, match="1 of 1 chunks are missing"):
         read_tomogram(tmp_path / "a.zarr", voxel_spacing_angstrom=10.0)
+
+
+def test_disks_that_fail_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr("cryofind.io.zarr_arrays.Path.read_bytes", fail)
+    with pytest.raises(TomogramError, match="Input/output error"):
+        read_tomogram(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr("cryofind.io.zarr_arrays._check_checksums", lambda *_: fail(folder))
+    with pytest.raises(TomogramError, match=f"{folder}: cannot be read .Input/output error"):
+        read_tomogram(folder)
 
 
 def test_files_that_are_no_chunks_are_not_counted(folder: Path) -> None:

@@ -45,7 +45,7 @@ def test_every_default_is_documented() -> None:
         for stage, values in Config().model_dump(mode="json").items()
         for key, value in values.items()
     }
-    assert documented == defaults
+    assert documented == defaults, "run docs/write_configuration.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cryofind.config import LocateConfig
-from cryofind.locate import find_peaks, find_picks, find_regions, refine_peaks, suppress_neighbours
+from cryofind.locate import find_peaks, find_picks, find_regions, recentre_peaks, refine_peaks, suppress_neighbours
 from cryofind.types import ParticleSpec, Picks, ProbabilityVolume, VoxelGrid
 
 Floats = NDArray[np.float64]
@@ -153,7 +153,7 @@ def test_the_better_of_two_near_picks_of_two_objects_stays() -> None:
 def test_a_pick_that_loses_to_another_object_suppresses_nothing_itself() -> None:
     small, large = np.zeros((2, 5, 5, 40), np.float32)
     small[2, 2, 10], large[2, 2, 8], small[2, 2, 14] = 0.5, 0.9, 0.4
-    kept = find(small, large)
+    kept = find(small, large, recentre_factor=0.0)
     assert list(kept.objects) == ["small", "large"]
     assert kept.of_object("small").positions_zyx_angstrom[:, 2].tolist() == [140.0]
 
@@ -161,7 +161,7 @@ def test_a_pick_that_loses_to_another_object_suppresses_nothing_itself() -> None
 def test_picks_are_sorted_by_object_then_score_and_capped() -> None:
     random = np.random.default_rng(0)
     volumes = random.uniform(0, 1, (2, 20, 20, 20)).astype(np.float32)
-    picks = find(volumes[0], volumes[1], max_candidates=7, separation_factor=0.5, cross_separation_factor=0.0)
+    picks = find(volumes[0], volumes[1], max_candidates=7, separation_factor=0.5, recentre_factor=0.0)
     assert list(picks.objects) == ["small"] * 7 + ["large"] * 7
     assert (np.diff(picks.scores[:7]) <= 0).all()
     assert picks.selected.all()
@@ -237,3 +237,44 @@ def test_suppression_in_blocks_equals_suppression_at_once(monkeypatch: pytest.Mo
     assert whole.tolist() == blocks.tolist()
     capped = suppress_neighbours(positions, scores, channels, separations_angstrom=separations, max_per_channel=5)
     assert np.bincount(channels[capped]).tolist() == [5, 5]
+
+
+def test_the_mean_of_a_noisy_ball_is_nearer_than_its_highest_cell() -> None:
+    random = np.random.default_rng(0)
+    before: list[float] = []
+    after: list[float] = []
+    for _ in range(10):
+        centre = 12 + random.uniform(-0.5, 0.5, 3)
+        indices = np.stack(np.meshgrid(*[np.arange(25)] * 3, indexing="ij"), axis=-1)
+        edge = np.clip(3 * (3.75 - np.linalg.norm(indices - centre, axis=-1)), -6, 4)
+        volume = 1 / (1 + np.exp(-edge - random.standard_normal((25, 25, 25))))
+        grid = VoxelGrid.isotropic((25, 25, 25), 20.0)
+        probabilities = ProbabilityVolume("TS_1", volume[None], grid, ("large",))
+        for errors, factor in ((before, 0.0), (after, 0.5)):
+            config = LocateConfig(recentre_factor=factor, max_candidates=1)
+            picks = find_picks(probabilities, [LARGE], config, grid=grid)
+            errors.append(float(np.linalg.norm(picks.positions_zyx_angstrom[0] - centre * 20.0)))
+    assert np.mean(after) < 10.0
+    assert np.mean(after) < np.mean(before) / 2
+
+
+def test_recentring_leaves_a_symmetric_blob_and_small_windows_alone() -> None:
+    volume = draw_gaussian((21, 21, 21), np.array([10.0, 10.0, 10.0]), 2.0)
+    spacing = (10.0, 10.0, 10.0)
+    start = np.array([[10.0, 10.0, 10.0]])
+    still = recentre_peaks(volume, start, window_angstrom=40.0, spacing_zyx_angstrom=spacing)
+    np.testing.assert_allclose(still, start, atol=1e-9)
+    aside = np.array([[10.0, 10.0, 11.5]])
+    assert recentre_peaks(volume, aside, window_angstrom=24.0, spacing_zyx_angstrom=spacing) is aside
+    moved = recentre_peaks(volume, aside, window_angstrom=40.0, spacing_zyx_angstrom=spacing)
+    assert abs(moved[0, 2] - 10.0) < 0.5
+    empty = recentre_peaks(np.zeros_like(volume), aside, window_angstrom=40.0, spacing_zyx_angstrom=spacing)
+    np.testing.assert_array_equal(empty, aside)
+
+
+def test_two_maxima_of_one_ball_become_one_pick() -> None:
+    volume = np.where(draw_ball((31, 31, 31), np.array([15.0, 15.0, 15.0]), 8.0), 0.6, 0.0)
+    volume[15, 15, 9] = volume[15, 15, 21] = 0.9
+    assert len(find(volume, volume, separation_factor=0.7, cross_separation_factor=0.0, recentre_factor=0.0)) == 4
+    picks = find(volume * 0, volume, separation_factor=0.7)
+    assert len(picks) == 1

@@ -146,8 +146,10 @@ def test_sigmoid_cross_entropy_equals_torch() -> None:
 def test_soft_targets_that_overlap_still_sum_to_one() -> None:
     logits, values, weights = make_case("softmax")
     loss = build_loss(LossConfig(foreground_weight=1), OBJECTS, "softmax")
-    overlapping = torch.full_like(values, 0.8)
-    third = torch.full_like(values, 1 / 3)
+    overlapping = values.clone()
+    overlapping[:, :, :3] = 0.8
+    third = values.clone()
+    third[:, :, :3] = 1 / 3
     torch.testing.assert_close(loss(logits, overlapping, weights), loss(logits, third, weights))
 
 

@@ -113,9 +113,8 @@ def test_voxels_and_grid_are_those_written(folder: Path) -> None:
     np.testing.assert_array_equal(tomogram.volume_zyx, VOLUME)
     assert tomogram.grid.shape_zyx == SHAPE
     np.testing.assert_allclose(tomogram.grid.spacing_zyx_angstrom, SPACING)
-    assert tomogram.grid.origin_zyx_angstrom == (0, 0, 0)
-    assert tomogram.notes == ()
-    assert (tomogram.run, tomogram.flavour) == ("a", "")
+    assert tomogram.grid.origin_zyx_angstrom == (0.0, 0.0, 0.0)
+    assert (tomogram.run, tomogram.flavour, tomogram.notes) == ("a", "", ())
 
 
 def test_grid_needs_no_voxels(folder: Path) -> None:

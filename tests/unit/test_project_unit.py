@@ -177,7 +177,7 @@ def test_picks_are_read_by_run_and_uri(copick: Path) -> None:
 def test_picks_of_two_users_are_no_truth_unless_asked_for(copick: Path) -> None:
     add_picks(copick.parent / "overlay", "TS_1", user="cryofind", count=5)
     project = open_project(copick)
-    with pytest.raises(PicksError, match="several picks of 'ribosome'.*'.:curation/0'"):
+    with pytest.raises(PicksError, match=r"several picks of 'ribosome'.*'\*:curation/0'"):
         project.read_picks()
     assert len(project.read_picks("*:curation")) == 4
     assert len(project.read_picks("*")) == 9
@@ -287,7 +287,8 @@ def test_runs_that_differ_in_case_only_are_refused(copick: Path) -> None:
         ({"static_root": "ssh://host/x"}, "static_root: is on 'ssh://'"),
         ({"overlay_root": None}, "overlay_root: is missing"),
         ({"overlay_root": 7}, "overlay_root: is '7'"),
-        ({"overlay_root": "gone", "static_root": None}, "is not a folder"),
+        ({"overlay_root": "gone", "static_root": None}, "is not a folder; mend the path"),
+        ({"overlay_root": "a\0b"}, "expected a path"),
         ({"pickable_objects": 7}, "pickable_objects: is not a list"),
         ({"pickable_objects": [{"label": 1}]}, r"pickable_objects\[0\].name: is 'None'"),
         ({"pickable_objects": [{"name": "beta_x", "radius": 1}]}, "call it 'beta-x'"),
@@ -395,6 +396,25 @@ def test_loose_files_and_single_ones(tmp_path: Path) -> None:
     write_mrc(tmp_path / "ts_2.mrc", tomogram)
     with pytest.raises(ProjectError, match="cannot be told from"):
         open_project(tmp_path)
+
+
+def test_moved_projects_get_advice(copick: Path) -> None:
+    moved = copick.parent / "static/copick.json"
+    write_copick_config(moved, name="x", objects=OBJECTS, overlay_root="/gone/away")
+    with pytest.raises(ProjectError, match=r"write '\.' if it is the folder of this file"):
+        open_project(moved)
+
+
+def test_folders_that_may_not_be_read_are_refused(copick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(ProjectError, match=r"cannot be listed .Permission denied"):
+        open_project(copick)
+    monkeypatch.setattr("cryofind.io.project.is_zarr", refuse)
+    with pytest.raises(ProjectError, match=r"cannot be read .Permission denied"):
+        open_project(copick.parent)
 
 
 def test_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:

@@ -269,6 +269,29 @@ def test_pasted_particles_come_with_their_target_and_voxels() -> None:
     assert pasted >= 70
 
 
+def test_pasted_particle_keeps_its_place_between_voxels() -> None:
+    shape = (64, 64, 64)
+    grid = VoxelGrid.isotropic(shape, 10.0)
+    empty = TrainingRun("empty", np.zeros(shape, np.float32), grid, np.empty((0, 3)), np.empty(0, np.int64))
+    volume = np.zeros(shape, np.float32)
+    volume[32, 32, 32] = 100
+    offset = np.array([0.4, -0.3, 0.2])
+    donor = TrainingRun("donor", volume, grid, grid.positions_from_indices([32 + offset]), np.zeros(1, np.int64))
+    config = TrainConfig(batch_size=8, crop_zyx=(32, 32, 32), background_fraction=1.0)
+    augment = PLAIN.model_copy(update={"copy_paste_probability": 1.0})
+    heatmap = TargetConfig(kind="gaussian", radius_factor=0.5)
+    batch = CropSampler([empty, donor], config, augment, heatmap, SPECS).sample(0)
+    compared = 0
+    for image, values in zip(batch.images[:, 0], batch.values[:, 0], strict=True):
+        bright, cells = np.argwhere(image > 99), np.argwhere(values > 0)
+        is_complete = len(cells) and cells.min() > 0 and cells.max() < 15
+        if len(bright) == 1 and is_complete:
+            centroid = 2 * np.average(cells, axis=0, weights=values[values > 0]) + 0.5
+            np.testing.assert_allclose(centroid - bright[0], offset, atol=0.05)
+            compared += 1
+    assert compared
+
+
 def test_crowded_or_narrow_crops_are_left_as_they_are() -> None:
     run = make_run(counts=(300,))
     augment = PLAIN.model_copy(update={"copy_paste_probability": 1.0})

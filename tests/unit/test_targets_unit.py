@@ -42,6 +42,14 @@ def test_ball_and_shell_have_the_radii_of_the_configuration() -> None:
     assert target.weights[8, 8, along_x].tolist() == [1, 1, 1, 0, 0, 1, 1, 1]
 
 
+def test_cells_at_exactly_the_radius_belong_to_the_ball() -> None:
+    config = TargetConfig(radius_factor=1, ignore_shell_factor=0)
+    unit = VoxelGrid.isotropic((9, 9, 9), 1.0)
+    target = draw_targets([4.0, 4.0, 4.0], [0], [2.0], unit, object_count=1, config=config)
+    assert target.values[0, 4, 4].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
+    assert target.values.sum() == 33  # lattice points with z^2 + y^2 + x^2 <= 4
+
+
 def test_radius_factors_are_by_channel() -> None:
     positions = GRID.positions_from_indices([[8, 8, 4], [8, 8, 12]])
     target = draw_targets(

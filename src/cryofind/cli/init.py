@@ -10,7 +10,9 @@ from cryofind.cli import options
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=options.PATH)
 @click.option("--out", required=True, type=options.PATH, help="Folder of the new copick project.")
-@click.option("--picks", "picks_files", multiple=True, type=options.PATH, help="RELION .star, .coords, .tbl, .em, .csv.")
+@click.option(
+    "--picks", "picks_files", multiple=True, type=options.PATH, help="RELION .star, .coords, .tbl, .em, .csv."
+)
 @click.option("--object", "objects", multiple=True, metavar="NAME:RADIUS_A", help="What is picked; repeatable.")
 @click.option("--pixel-size", type=float, metavar="ANGSTROM", help="Pixel size of the picks, where the file has none.")
 @options.voxel_size

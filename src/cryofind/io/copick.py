@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cryofind import __version__
 from cryofind.atomic import write_json
 from cryofind.errors import CryofindError, ProjectError
 from cryofind.io.entries import Project
 from cryofind.io.files import read_json_document
-from cryofind.io.layout import scan_layout
+from cryofind.io.layout import RUNS_FOLDER, scan_layout
 from cryofind.types import ParticleSpec
 
 CONFIG_NAME = "copick.json"
@@ -40,7 +39,9 @@ def read_copick_project(path: Path) -> Project:
     if overlay is None:
         raise ProjectError(f"{path}: overlay_root", "is missing", "add the folder that holds ExperimentRuns")
     if not roots:
-        raise ProjectError(f"{path}: overlay_root", f"'{overlay}' is not a folder", "mend the path")
+        beside = (path.parent / RUNS_FOLDER).is_dir()
+        advice = "write '.' if it is the folder of this file" if beside else "mend the path"
+        raise ProjectError(f"{path}: overlay_root", f"'{overlay}' is not a folder", advice)
     contents = scan_layout(roots)
     name = document.get("name")
     return Project(
@@ -87,7 +88,7 @@ def write_copick_config(
     """
     document: dict[str, Any] = {
         "name": name,
-        "description": f"written by cryofind {__version__}",
+        "description": "written by cryofind",
         "version": "1.31.0",
         "config_type": "filesystem",
         "pickable_objects": [_describe_object(spec) for spec in objects],

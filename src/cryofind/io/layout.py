@@ -150,11 +150,13 @@ def _scan_picks(run: str, run_folder: Path, root: Path) -> Iterator[PicksEntry]:
 
 def _list_folder(folder: Path, root: Path) -> list[Path]:
     """Return what may be read in a folder, sorted by name; nothing if there is no such folder."""
-    if not folder.is_dir() or not _stays_inside(folder, root):
+    if not _stays_inside(folder, root):
         return []
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     except OSError as error:
         raise ProjectError(folder, f"cannot be listed ({error.strerror})", "check the permissions") from error
     return [path for path in map(folder.joinpath, names) if _stays_inside(path, root)]

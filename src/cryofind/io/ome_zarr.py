@@ -4,6 +4,7 @@ Always the finest level: coarser ones have shifted voxel centres, and some write
 that of the metadata, never that of the folder's name.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def open_ome_zarr(path: Path, *, voxel_spacing_angstrom: float | None = None) ->
     TomogramError
         If metadata are missing or make no sense, the axes do not end in z, y, x, or no voxel spacing is known.
     """
-    attributes = read_group_attributes(path) if is_folder(path, TomogramError) else None
+    if is_folder(path, TomogramError) and not os.access(path, os.R_OK | os.X_OK):
+        raise TomogramError(path, "cannot be read (permission denied)", "check the rights")
+    attributes = read_group_attributes(path)
     if attributes is None:
         raise TomogramError(path, "holds no zarr metadata (.zgroup, .zattrs or zarr.json)", "give an OME-Zarr folder")
     image = parse_multiscale(path, attributes)

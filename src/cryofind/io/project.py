@@ -36,6 +36,13 @@ def open_project(path: str | Path) -> Project:
         If a single file is neither a configuration nor a tomogram.
     """
     path = Path(path)
+    try:
+        return _open(path)
+    except PermissionError as error:
+        raise ProjectError(error.filename or path, f"cannot be read ({error.strerror})", "check the rights") from error
+
+
+def _open(path: Path) -> Project:
     if not is_folder(path, ProjectError):
         return read_copick_project(path) if path.suffix.lower() == ".json" else _open_single(path)
     if is_zarr(path):

@@ -27,7 +27,17 @@ from cryofind.io.files import read_json_document
 Index = tuple[int, ...]
 
 # What zarr and numcodecs raise for metadata or chunks they cannot make sense of.
-_ZARR_FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, EOFError)
+_ZARR_FAULTS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+)
 # Blosc and most viewers stop at 2 GiB per chunk; a chunk larger than that and than its array is a lie.
 _MAX_CHUNK_BYTES = 2**31
 _BLOSC_HEADER_BYTES = 16
@@ -172,10 +182,14 @@ def read_stored_array(
     """
     files = stored.find_files()
     notes = _check_missing(stored, files, allow_missing_chunks=allow_missing_chunks)
-    _check_empty(stored, files)
     _check_memory(stored)
-    _check_blosc_frames(stored, files)
-    _check_checksums(stored, files, checksums or {})
+    try:
+        _check_empty(stored, files)
+        _check_blosc_frames(stored, files)
+        _check_checksums(stored, files, checksums or {})
+    except OSError as error:
+        where = error.filename or stored.path
+        raise TomogramError(where, f"cannot be read ({error.strerror})", "check the disk and the rights") from error
     try:
         return np.asarray(stored.array[leading + (slice(None),) * (len(stored.shape) - len(leading))]), notes
     except MemoryError as error:

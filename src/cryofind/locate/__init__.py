@@ -3,7 +3,7 @@
 from cryofind.locate.calibrate import apply_calibration, fit_calibration
 from cryofind.locate.find import find_picks
 from cryofind.locate.peaks import Peaks, find_peaks
-from cryofind.locate.refine import refine_peaks
+from cryofind.locate.refine import recentre_peaks, refine_peaks
 from cryofind.locate.split_merge import Regions, find_regions
 from cryofind.locate.suppress import suppress_neighbours
 from cryofind.locate.thresholds import Threshold, ThresholdCurve, fit_threshold
@@ -19,6 +19,7 @@ __all__ = [
     "find_regions",
     "fit_calibration",
     "fit_threshold",
+    "recentre_peaks",
     "refine_peaks",
     "suppress_neighbours",
 ]

@@ -47,10 +47,6 @@ class Regions:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def where(self, keep: NDArray[np.bool_]) -> "Regions":
-        """Return the regions that a mask of shape (N,) keeps."""
-        return Regions(self.centroids_zyx[keep], self.scores[keep], self.volumes_cells[keep])
-
 
 def find_regions(
     probability_zyx: NDArray[np.floating],

@@ -160,5 +160,7 @@ def _examine_fit(tomogram: Tomogram, card: object) -> list[str]:
         findings.append(f"will be resampled from {tomogram.grid.spacing_angstrom:.3f} A to the model's spacing")
     polarity = detect_polarity(tomogram.volume_zyx)
     if {polarity, card.polarity} == {"dark", "bright"}:
-        findings.append(f"problem: particles look {polarity}, the model expects {card.polarity}; set preprocess.polarity=match")
+        findings.append(
+            f"problem: particles look {polarity}, the model expects {card.polarity}; set preprocess.polarity=match"
+        )
     return findings

@@ -126,9 +126,7 @@ def _refuse_repeated_runs(entries: Sequence[TomogramEntry]) -> None:
             raise ProjectError(f"run {entry.run}", problem, "pick them into two folders, or rename one")
 
 
-def _refuse_absent_runs(
-    runs: Sequence[str], entries: Sequence[TomogramEntry], projects: Sequence[Project]
-) -> None:
+def _refuse_absent_runs(runs: Sequence[str], entries: Sequence[TomogramEntry], projects: Sequence[Project]) -> None:
     found = {entry.run for entry in entries}
     absent = [run for run in runs if run not in found]
     if absent and projects:

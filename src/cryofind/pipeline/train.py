@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from cryofind.atomic import write_json
 from cryofind.config import Config
 from cryofind.errors import ConfigError, ModelError, ProjectError
 from cryofind.locate import find_picks
@@ -28,10 +29,9 @@ from cryofind.pipeline.corpus import AnnotatedRun, Corpus, read_corpus
 from cryofind.pipeline.ensembles import write_ensemble
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.records import RECORD_NAME, describe_environment, timestamp
-from cryofind.pipeline.tune import Tuning, best_f_beta, fit_tuning, score_left_out, weigh_f_beta
+from cryofind.pipeline.tune import Tuning, best_f_beta, describe_tuning, fit_tuning, score_left_out, weigh_f_beta
 from cryofind.predict import predict_probabilities
 from cryofind.score import format_score_table
-from cryofind.atomic import write_json
 from cryofind.train import CropSampler, Validation, build_loss, train_network
 from cryofind.types import Picks
 
@@ -117,7 +117,7 @@ class _Trainer:
         self._save(network, self.request.out, learning, held_out, tuning, metrics)
         total = weigh_f_beta(tuning.f_beta, self.corpus.specs)
         return [
-            *_describe_tuning(tuning),
+            *describe_tuning(tuning),
             f"F-beta of the held-out runs that chose checkpoint and thresholds: {total:.4f}",
         ]
 
@@ -146,7 +146,7 @@ class _Trainer:
             write_ensemble(self.request.out, members)
         else:
             self._save(self._fit(names, (), self.request.out), self.request.out, names, (), tuning, metrics)
-        lines = _describe_tuning(tuning)
+        lines = describe_tuning(tuning)
         if honest is not None:
             lines += ["Out of fold, each run with thresholds from the others:", format_score_table(honest)]
         return lines
@@ -262,10 +262,3 @@ def _refuse_other_data(training: Path, seen: Sequence[SeenRun]) -> None:
         write_json(path, found)
     elif json.loads(path.read_text(encoding="utf-8")) != found:
         raise ModelError(path, "names other runs or picks than now", "choose a new --out, or remove this training")
-
-
-def _describe_tuning(tuning: Tuning) -> list[str]:
-    return [
-        f"{name}: threshold {threshold:.4f}, F-beta {tuning.f_beta[name]:.4f}"
-        for name, threshold in tuning.thresholds.items()
-    ]

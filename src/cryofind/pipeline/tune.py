@@ -79,6 +79,14 @@ def best_f_beta(candidates: Picks, truth: Picks, specs: tuple[ParticleSpec, ...]
     }
 
 
+def describe_tuning(tuning: Tuning) -> list[str]:
+    """Return a line for each object: its threshold and the F-beta it reached on what chose it."""
+    return [
+        f"{name}: threshold {threshold:.4f}, F-beta {tuning.f_beta[name]:.4f}"
+        for name, threshold in tuning.thresholds.items()
+    ]
+
+
 def weigh_f_beta(f_beta: dict[str, float], specs: tuple[ParticleSpec, ...]) -> float:
     """Return the weighted mean of the objects' F-beta; objects without a value count as 0 if they have a weight."""
     divisor = sum(spec.score_weight for spec in specs) or 1.0
@@ -172,7 +180,7 @@ def _write_tuned(
         "metrics": {**picker.card.metrics, "tuned_f_beta": tuning.f_beta, "tuned_in_sample": in_sample},
     }
     write_members(picker, out, changes)
-    lines = [f"{name}: threshold {value:.4f}, F-beta {tuning.f_beta[name]:.4f}" for name, value in tuning.thresholds.items()]
+    lines = describe_tuning(tuning)
     lines.append(f"F-beta of the runs that chose the thresholds: {weigh_f_beta(tuning.f_beta, picker.specs):.4f}")
     if in_sample:
         lines.append("IN-SAMPLE: the model was trained on some of these runs; the numbers above are too good")

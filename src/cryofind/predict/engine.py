@@ -31,6 +31,8 @@ logger = logging.getLogger("cryofind")
 
 Activation = Literal["softmax", "sigmoid"]
 
+# Planes that the activation takes at a time: a few megabytes, so that they stay in the cache of the processor.
+PLANES_AT_A_TIME = 4
 # Kernels of cuDNN and others count elements of a feature map in 32 bits.
 MAX_ELEMENTS = 2**31 - 1
 
@@ -232,9 +234,9 @@ def _add_weighted(pending: torch.Tensor, logits: torch.Tensor, tiling: Tiling, a
 def _activate(logits: torch.Tensor, activation: Activation, out: NDArray[np.float32], run: str) -> None:
     """Write the probabilities of logits (C, planes, y, x) into `out` (K, planes, y, x), which may be smaller."""
     planes, height, width = out.shape[1:]
-    # One plane at a time stays in the cache of the processor, and no float32 copy of all logits is made.
-    for plane in range(planes):
-        scores = logits[:, plane, :height, :width].contiguous().float()
+    for first in range(0, planes, PLANES_AT_A_TIME):
+        last = min(first + PLANES_AT_A_TIME, planes)
+        scores = logits[:, first:last, :height, :width].contiguous().float()
         probable = scores.softmax(dim=0)[1:] if activation == "softmax" else scores.sigmoid()
         if not bool(torch.isfinite(probable.sum())):
             raise ModelError(
@@ -242,7 +244,7 @@ def _activate(logits: torch.Tensor, activation: Activation, out: NDArray[np.floa
                 "holds numbers that are NaN or infinite",
                 "check the model's weights, or set predict.precision to float32",
             )
-        torch.from_numpy(out[:, plane]).copy_(probable)
+        torch.from_numpy(out[:, first:last]).copy_(probable)
 
 
 def _check_channels(channels: int, object_count: int, activation: Activation) -> None:

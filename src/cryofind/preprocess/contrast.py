@@ -35,7 +35,8 @@ def detect_polarity(volume_zyx: NDArray[Any]) -> Polarity:
     Parameters
     ----------
     volume_zyx
-        Real array (z, y, x), finite, of any number type; may be memory-mapped. Its central box is read.
+        Real array (z, y, x) of any number type; may be memory-mapped. Its central box is read; voxels that are NaN or
+        infinite count as the median.
 
     Returns
     -------
@@ -75,7 +76,11 @@ def _leave_out_faces(counts: tuple[int, ...]) -> tuple[slice, ...]:
 def _take_central_box(volume_zyx: NDArray[Any]) -> NDArray[np.float64]:
     starts = [max(0, (size - most) // 2) for size, most in zip(volume_zyx.shape, MAX_BOX_ZYX, strict=True)]
     box = tuple(slice(start, start + most) for start, most in zip(starts, MAX_BOX_ZYX, strict=True))
-    return volume_zyx[box].astype(np.float64)
+    values = volume_zyx[box].astype(np.float64)
+    finite = np.isfinite(values)
+    if not finite.all():
+        values[~finite] = np.median(values[finite]) if finite.any() else 0.0
+    return values
 
 
 def _average_blocks(volume_zyx: NDArray[np.float64]) -> NDArray[np.float64]:
