@@ -7,7 +7,7 @@
 #   make bench     speed of the stages on this computer
 #   make clean     remove what tests and demos leave behind
 #
-# PYTHON=python3.12 chooses the interpreter; TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu the small CPU build of torch.
+# PYTHON=python3.12 chooses the interpreter; TORCH_INDEX_URL=URL another package index for torch, such as that of its small CPU builds.
 
 PYTHON ?= python3
 TORCH_INDEX_URL ?=

@@ -19,7 +19,7 @@ from cryofind.locate import find_picks
 from cryofind.models import build_network
 from cryofind.predict import predict_probabilities
 from cryofind.preprocess import preprocess_tomogram
-from cryofind.score import score
+from cryofind.scoring import score
 from cryofind.testing import Phantom, make_phantom
 from cryofind.types import ProbabilityVolume
 

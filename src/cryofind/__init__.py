@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cryofind.io import read_tomogram as read_tomogram
     from cryofind.pipeline import Picker as Picker
     from cryofind.pipeline import load_model as load_model
-    from cryofind.score import score as score
+    from cryofind.scoring import score as score
     from cryofind.types import LabelVolume as LabelVolume
     from cryofind.types import ParticleSpec as ParticleSpec
     from cryofind.types import Picks as Picks
@@ -37,7 +37,7 @@ _HOMES = {
     "read_tomogram": "cryofind.io",
     "Picker": "cryofind.pipeline",
     "load_model": "cryofind.pipeline",
-    "score": "cryofind.score",
+    "score": "cryofind.scoring",
     "LabelVolume": "cryofind.types",
     "ParticleSpec": "cryofind.types",
     "Picks": "cryofind.types",

@@ -93,8 +93,8 @@ class TrainConfig(_Stage):
     gradient_clip: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.995, ge=0, lt=1)
     background_fraction: float = Field(0.15, ge=0, le=1)  # share of crops drawn anywhere
-    unlabelled_probability: float | None = Field(0.9, gt=0, le=1)  # background cells predicted above this ...
-    unlabelled_after: float = Field(0.5, ge=0, le=1)  # ... after this share of the steps carry no loss; None: never
+    unlabelled_probability: float = Field(0.9, gt=0, le=1)  # background cells predicted above this ...
+    unlabelled_after: float = Field(0.5, ge=0, le=1)  # ... after this share of the steps carry no loss; 1: never
     validate_every: int = Field(500, ge=1)
     checkpoint_every: int = Field(250, ge=1)
     keep_best: bool = True  # the checkpoint of the best validation F-beta, not the last

@@ -1,5 +1,7 @@
 """A tiny project and a tiny model, made once per test process."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +31,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the copick configuration of four small phantoms."""
     folder = tmp_path_factory.mktemp("phantoms") / "project"
     return write_phantom_project(folder, runs=RUNS, seed=3, shape_zyx=(32, 96, 96))
+
+
+def copy_project(configuration: Path, folder: Path) -> Path:
+    """Return the configuration of a copy of a project, whose roots follow it."""
+    shutil.copytree(configuration.parent, folder)
+    copied = folder / configuration.name
+    copied.write_text(json.dumps({**json.loads(copied.read_text()), "overlay_root": "."}))
+    return copied
 
 
 @pytest.fixture

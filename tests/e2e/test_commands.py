@@ -1,7 +1,6 @@
 """Every command on a tiny project, as a user types it."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import cryofind
 from cryofind.errors import CryofindError
 from cryofind.io import open_project, read_tomogram
 from cryofind.types import Picks
-from tests.e2e.conftest import RUNS, TINY, Run
+from tests.e2e.conftest import RUNS, TINY, Run, copy_project
 
 SETTINGS = [part for setting in TINY for part in ("--set", setting)]
 
@@ -57,11 +56,10 @@ def test_pick_keeps_finished_runs_and_remakes_damaged_ones(
 
 
 def test_pick_names_the_bad_tomogram_among_good_ones(project: Path, model: Path, tmp_path: Path, run: Run) -> None:
-    copy = tmp_path / "project"
-    shutil.copytree(project.parent, copy)
-    broken = next((copy / "ExperimentRuns" / "P_2").glob("VoxelSpacing*/*.zarr")) / "0"
+    copied = copy_project(project, tmp_path / "project")
+    broken = next((copied.parent / "ExperimentRuns" / "P_2").glob("VoxelSpacing*/*.zarr")) / "0"
     next(path for path in sorted(broken.rglob("*")) if path.is_file() and not path.name.startswith(".")).unlink()
-    code, out, err = run("pick", copy / "copick.json", "--model", model, "--out", tmp_path / "out")
+    code, out, err = run("pick", copied, "--model", model, "--out", tmp_path / "out")
     assert code == 1
     assert "3 of 4 tomograms picked" in out
     assert "P_2" in err
@@ -208,11 +206,11 @@ def test_the_library_example(project: Path, model: Path, tmp_path: Path) -> None
     truth = opened.read_picks(runs=("P_4",))
 
     picker = cryofind.load_model(model)
-    picks = picker.pick(tomogram.volume_zyx, voxel_spacing_angstrom=10.012, run="P_4")
+    picks = picker.pick(tomogram.volume_zyx, voxel_spacing_angstrom=10.012)
     picks.to_csv(tmp_path / "picks.csv")
     report = cryofind.score(picks, truth)
 
-    assert Picks.from_csv(tmp_path / "picks.csv").run_names in {("P_4",), ()}
+    assert Picks.from_csv(tmp_path / "picks.csv").run_names in {("tomogram",), ()}
     assert 0 <= report.f_beta <= 1.1
     assert report.mode == "kaggle"
 

@@ -10,7 +10,7 @@ import pytest
 
 from cryofind.io import write_mrc, write_tomogram_zarr
 from cryofind.types import Tomogram, VoxelGrid
-from tests.e2e.conftest import Run
+from tests.e2e.conftest import Run, copy_project
 
 Maker = Callable[[Path], Path]
 
@@ -181,23 +181,21 @@ def test_a_damaged_model_is_refused(project: Path, model: Path, tmp_path: Path, 
 
 
 def test_train_refuses_picks_outside(project: Path, tmp_path: Path, run: Run) -> None:
-    copy = tmp_path / "project"
-    shutil.copytree(project.parent, copy)
-    path = next((copy / "ExperimentRuns" / "P_1" / "Picks").glob("*ribosome.json"))
+    copied = copy_project(project, tmp_path / "project")
+    path = next((copied.parent / "ExperimentRuns" / "P_1" / "Picks").glob("*ribosome.json"))
     document = json.loads(path.read_text())
     document["points"][0]["location"]["x"] = 99999.0
     path.write_text(json.dumps(document))
-    code, _, err = run("train", copy / "copick.json", "--out", tmp_path / "model", "--run", "P_1")
+    code, _, err = run("train", copied, "--out", tmp_path / "model", "--run", "P_1")
     assert code == 2
     assert "P_1" in err
     assert "outside" in err
 
 
 def test_train_refuses_a_project_without_picks(project: Path, tmp_path: Path, run: Run) -> None:
-    copy = tmp_path / "project"
-    shutil.copytree(project.parent, copy)
-    for picks in copy.glob("ExperimentRuns/*/Picks"):
+    copied = copy_project(project, tmp_path / "project")
+    for picks in copied.parent.glob("ExperimentRuns/*/Picks"):
         shutil.rmtree(picks)
-    code, _, err = run("train", copy / "copick.json", "--out", tmp_path / "model")
+    code, _, err = run("train", copied, "--out", tmp_path / "model")
     assert code == 2
     assert "annotated" in err

@@ -6,7 +6,7 @@ import pytest
 from cryofind import czii
 from cryofind.config import ScoreConfig
 from cryofind.errors import ConfigError, PicksError, ProjectError
-from cryofind.score import dice_per_object, score
+from cryofind.scoring import dice_per_object, score
 from cryofind.types import LabelVolume, ParticleSpec, Picks, VoxelGrid
 
 TRUTH = Picks.build("A", "ribosome", [(0, 0, 0)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cryofind import czii
 from cryofind.config import ScoreConfig
-from cryofind.score import score
+from cryofind.scoring import score
 from cryofind.types import Picks
 
 Point = tuple[float, float, float]
@@ -116,7 +116,7 @@ def test_score_follows_the_rule(mode: str, tables: tuple[Picks, Picks], beta: fl
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 5))
 def test_one_to_one_has_the_least_total_distance(seed: int, candidate_count: int, reference_count: int) -> None:
-    from cryofind.score import match_candidates
+    from cryofind.scoring import match_candidates
 
     random = np.random.default_rng(seed)
     candidates = random.uniform(0, 150, (candidate_count, 3))

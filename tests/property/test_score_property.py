@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryofind.config import ScoreConfig
-from cryofind.score import score
+from cryofind.scoring import score
 from cryofind.types import Picks
 
 NAMES = np.array(["apo-ferritin", "ribosome", "thyroglobulin"])

@@ -8,7 +8,7 @@ import pytest
 
 from cryofind.coordinates import zyx_from_xyz
 from cryofind.czii import OBJECTS
-from cryofind.score import match_candidates, score
+from cryofind.scoring import match_candidates, score
 from cryofind.types import Picks
 
 

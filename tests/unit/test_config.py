@@ -28,13 +28,16 @@ def test_recipe_then_settings(tmp_path: Path) -> None:
         ("train.learning_rate=3e-4", 3e-4),
         ("train.devices=cuda:2", "cuda:2"),
         ("train.keep_best=false", False),
-        ("train.unlabelled_probability=none", None),
         ("train.devices = cpu", "cpu"),
     ],
 )
 def test_settings_are_read_as_toml_or_text(setting: str, value: object) -> None:
     key = setting.partition("=")[0].strip().removeprefix("train.")
     assert getattr(load_config(settings=[setting]).train, key) == value
+
+
+def test_none_unsets_what_has_a_default() -> None:
+    assert load_config(settings=["predict.memory_gigabytes=none"]).predict.memory_gigabytes is None
 
 
 def test_nested_settings() -> None:

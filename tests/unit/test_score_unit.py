@@ -8,16 +8,15 @@ import pytest
 import cryofind
 from cryofind import czii
 from cryofind.config import ScoreConfig
-from cryofind.score import (
+from cryofind.scoring import (
     dice_from_overlaps,
     dice_per_object,
     format_score_table,
     match_candidates,
     measure_overlaps,
-    picks_fingerprint,
     score,
 )
-from cryofind.types import LabelVolume, ObjectScore, ParticleSpec, Picks, ScoreReport, VoxelGrid
+from cryofind.types import UNNAMED_RUN, LabelVolume, ObjectScore, ParticleSpec, Picks, ScoreReport, VoxelGrid
 
 Row = tuple[str, str, float, float, float]  # run, object, x, y, z as in the challenge's tables
 Mode = Literal["kaggle", "one-to-one", "octopi"]
@@ -247,11 +246,11 @@ def test_score_is_callable_from_the_package_however_often() -> None:
 def test_fingerprint_knows_the_picks_whatever_their_order_run_or_digits() -> None:
     picks = Picks.build("A", ["ribosome", "apo-ferritin"], [(1.05, 2, 3), (4, 5, 6.04999)])
     renamed = Picks.build("B", ["apo-ferritin", "ribosome"], [(4, 5, 6.05), (1.0500001, 2, 3)], scores=[0.5, 0.4])
-    assert picks_fingerprint(picks) == picks_fingerprint(renamed)
-    assert len(picks_fingerprint(Picks.empty())) == 64
-    assert picks_fingerprint(picks) != picks_fingerprint(Picks.build("A", ["ribosome"] * 2, [(1, 2, 3), (4, 5, 6)]))
+    assert picks.fingerprint() == renamed.fingerprint()
+    assert len(Picks.empty().fingerprint()) == 64
+    assert picks.fingerprint() != Picks.build("A", ["ribosome"] * 2, [(1, 2, 3), (4, 5, 6)]).fingerprint()
     with pytest.raises(ValueError, match="one run"):
-        picks_fingerprint(Picks.concatenate([picks, renamed]))
+        Picks.concatenate([picks, renamed]).fingerprint()
 
 
 def test_the_table_shows_counts_mode_and_in_sample_runs() -> None:
@@ -289,10 +288,18 @@ def test_dice_of_slabs_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     values = random.integers(0, 3, (2, 50)).tolist()
     predicted, truth = (draw_labels(row, names) for row in values)
     whole = dice_per_object(predicted, truth)
-    monkeypatch.setattr("cryofind.score.segmentation.SLAB_PLANES", 7)
+    monkeypatch.setattr("cryofind.scoring.segmentation.SLAB_PLANES", 7)
     assert dice_per_object(predicted, truth) == whole
     halves = [
         measure_overlaps(draw_labels(values[0][part], names), draw_labels(values[1][part], names))
         for part in (slice(0, 20), slice(20, 50))
     ]
     assert dice_from_overlaps(halves) == whole
+
+
+def test_picks_without_a_run_count_for_the_only_run() -> None:
+    truth = Picks.build("TS_1", "ribosome", [(500, 500, 500)])
+    unnamed = Picks.build(UNNAMED_RUN, "ribosome", [(500, 500, 510)])
+    assert score(unnamed, truth).objects["ribosome"].tp == 1
+    two = Picks.concatenate([truth, Picks.build("TS_2", "ribosome", [(500, 500, 500)])])
+    assert score(unnamed, two).objects["ribosome"].tp == 0

@@ -186,7 +186,7 @@ def test_unlabelled_cells_are_masked_only_in_the_later_part(tmp_path: Path, monk
     assert calls == [(0.8, "softmax", False)] * 3
     losses = [row["value"] for row in read_metrics(result.history) if row["name"] == "loss"]
     assert [loss == 0 for loss in losses] == [False] * 9 + [True] * 3
-    _train(tmp_path / "b", tiny_config(unlabelled_probability=None, unlabelled_after=0.0))
+    _train(tmp_path / "b", tiny_config(unlabelled_after=1.0))
     assert len(calls) == 3
 
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from cryofind.pipeline import InputSelection
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -24,6 +27,9 @@ voxel_size: Decorator = click.option(
 allow_missing_chunks: Decorator = click.option(
     "--allow-missing-chunks", is_flag=True, help="Read absent zarr chunks as empty (some writers leave those out)."
 )
+picks_uri: Decorator = click.option(
+    "--picks", "picks_uri", default="", metavar="URI", help="Whose picks are the truth: OBJECT:USER/SESSION."
+)
 in_sample: Decorator = click.option(
     "--in-sample", is_flag=True, help="Accept runs that the model was trained on; the result says so."
 )
@@ -34,3 +40,16 @@ def check_voxel_size(voxel_size: float | None) -> float | None:
     if voxel_size is not None and not 0.1 <= voxel_size <= 1000:
         raise click.BadParameter(f"{voxel_size} is not between 0.1 and 1000 Angstrom", param_hint="--voxel-size")
     return voxel_size
+
+
+def build_selection(chosen: dict[str, Any]) -> "InputSelection":
+    """Return the selection that the options of a command ask for."""
+    from cryofind.pipeline import InputSelection
+
+    return InputSelection(
+        tomogram_uri=chosen["tomogram_uri"],
+        runs=chosen["runs"],
+        voxel_spacing_angstrom=check_voxel_size(chosen["voxel_size"]),
+        allow_missing_chunks=chosen["allow_missing_chunks"],
+        picks_uri=chosen.get("picks_uri", ""),
+    )

@@ -11,7 +11,7 @@ from cryofind.cli import options
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=options.PATH)
 @click.option("--out", required=True, type=options.PATH, help="Folder for picks.csv, copick overlay and run.json.")
-@click.option("--model", "models", multiple=True, help="Model name or folder; several make an ensemble.")
+@click.option("--model", "models", multiple=True, required=True, help="Model name or folder; several: an ensemble.")
 @options.tomogram
 @options.runs
 @options.voxel_size
@@ -33,15 +33,10 @@ def command(
     INPUTS are copick configurations, Kaggle folders, MRC files (.mrc .rec .map) or OME-Zarr folders. A call that was
     cut off goes on where it stopped. Exit code 1 means that some tomograms failed; they are named.
     """
-    from cryofind.pipeline import DEFAULT_MODEL, InputSelection, load_model, pick_into_folder
+    from cryofind.pipeline import load_model, pick_into_folder
 
-    picker = load_model(*(models or (DEFAULT_MODEL,)), recipe=recipe, settings=settings)
-    selection = InputSelection(
-        tomogram_uri=chosen["tomogram_uri"],
-        runs=chosen["runs"],
-        voxel_spacing_angstrom=options.check_voxel_size(chosen["voxel_size"]),
-        allow_missing_chunks=chosen["allow_missing_chunks"],
-    )
+    picker = load_model(*models, recipe=recipe, settings=settings)
+    selection = options.build_selection(chosen)
     summary = pick_into_folder(inputs, out, picker, selection=selection, with_segmentation=segmentation)
     for record in summary.records:
         counts = ", ".join(f"{count} {name}" for name, count in record["selected"].items()) or "no picks"

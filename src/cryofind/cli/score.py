@@ -15,6 +15,7 @@ from cryofind.cli import options
 @click.option("--beta", type=float, help="Weight of recall against precision (default 4).")
 @click.option("--all-candidates", is_flag=True, help="Score every candidate, not only the selected ones.")
 @click.option("--segmentation", is_flag=True, help="Also the Dice of the label volumes, by object.")
+@click.option("--picks", "truth_uri", default="", metavar="URI", help="Whose picks of TRUTH: OBJECT:USER/SESSION.")
 @options.runs
 @options.in_sample
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -25,6 +26,7 @@ def command(
     beta: float | None,
     all_candidates: bool,
     segmentation: bool,
+    truth_uri: str,
     runs: tuple[str, ...],
     in_sample: bool,
     as_json: bool,
@@ -35,11 +37,17 @@ def command(
     configuration, a Kaggle folder, or a folder of picks JSON.
     """
     from cryofind.pipeline import score_paths, score_segmentations
-    from cryofind.score import format_score_table
+    from cryofind.scoring import format_score_table
 
     changes = [f"score.{key}={value}" for key, value in (("mode", mode), ("beta", beta)) if value is not None]
     report = score_paths(
-        predictions, truth, settings=changes, runs=runs, all_candidates=all_candidates, in_sample=in_sample
+        predictions,
+        truth,
+        settings=changes,
+        runs=runs,
+        all_candidates=all_candidates,
+        in_sample=in_sample,
+        truth_uri=truth_uri,
     )
     dice = score_segmentations(predictions, truth, runs=runs) if segmentation else None
     if as_json:

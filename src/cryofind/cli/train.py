@@ -26,6 +26,7 @@ from cryofind.cli import options
 @options.runs
 @options.voxel_size
 @options.allow_missing_chunks
+@options.picks_uri
 @options.settings
 def command(
     projects: tuple[Path, ...],
@@ -40,18 +41,20 @@ def command(
 ) -> None:
     """Train a model on the annotated runs of PROJECTS (copick configurations or Kaggle folders).
 
+    One of PROJECTS may be a TOML recipe, as if given with --recipe.
+
     A call that was cut off goes on from its last checkpoint. With --folds the thresholds come from out-of-fold
     picks, which are written beside the model.
     """
     from cryofind.config import load_config
-    from cryofind.pipeline import InputSelection, TrainRequest, train_model
+    from cryofind.pipeline import TrainRequest, train_model
 
-    selection = InputSelection(
-        tomogram_uri=chosen["tomogram_uri"],
-        runs=chosen["runs"],
-        voxel_spacing_angstrom=options.check_voxel_size(chosen["voxel_size"]),
-        allow_missing_chunks=chosen["allow_missing_chunks"],
-    )
+    selection = options.build_selection(chosen)
+    recipes = [path for path in (recipe, *projects) if path is not None and path.suffix == ".toml"]
+    if len(recipes) > 1:
+        raise click.UsageError(f"two recipes: {recipes[0]} and {recipes[1]}; give one")
+    recipe = recipes[0] if recipes else recipe
+    projects = tuple(path for path in projects if path.suffix != ".toml")
     request = TrainRequest(projects, out, selection, validation_runs, init_model, folds, keep)
     for line in train_model(request, load_config(recipe, settings)):
         click.echo(line)

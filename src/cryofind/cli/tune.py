@@ -16,6 +16,7 @@ from cryofind.cli import options
 @options.runs
 @options.voxel_size
 @options.allow_missing_chunks
+@options.picks_uri
 @options.in_sample
 @options.settings
 def command(project: Path, model: str, out: Path, in_sample: bool, settings: tuple[str, ...], **chosen: Any) -> None:
@@ -23,14 +24,9 @@ def command(project: Path, model: str, out: Path, in_sample: bool, settings: tup
 
     The model itself stays as it is: the result is a new folder.
     """
-    from cryofind.pipeline import InputSelection, load_model, tune_model
+    from cryofind.pipeline import load_model, tune_model
 
-    selection = InputSelection(
-        tomogram_uri=chosen["tomogram_uri"],
-        runs=chosen["runs"],
-        voxel_spacing_angstrom=options.check_voxel_size(chosen["voxel_size"]),
-        allow_missing_chunks=chosen["allow_missing_chunks"],
-    )
+    selection = options.build_selection(chosen)
     picker = load_model(model, settings=settings)
     for line in tune_model(picker, project, out, selection=selection, in_sample=in_sample):
         click.echo(line)

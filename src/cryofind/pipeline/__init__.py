@@ -1,6 +1,6 @@
 """The story: the stages in order, handed to each other. Everything that a command does is one function here."""
 
-from cryofind.pipeline.demo import DEFAULT_MODEL, run_demo
+from cryofind.pipeline.demo import run_demo
 from cryofind.pipeline.examine import describe, examine_computer, examine_input
 from cryofind.pipeline.handover import export_folder, submit_picks
 from cryofind.pipeline.importing import init_project
@@ -12,7 +12,6 @@ from cryofind.pipeline.train import TrainRequest, train_model
 from cryofind.pipeline.tune import tune_model
 
 __all__ = [
-    "DEFAULT_MODEL",
     "InputSelection",
     "PickResult",
     "PickSummary",

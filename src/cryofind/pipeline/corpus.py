@@ -16,7 +16,7 @@ from cryofind.pipeline.inputs import InputSelection, choose_one_per_run
 from cryofind.preprocess import detect_polarity, preprocess_tomogram
 from cryofind.progress import report_progress
 from cryofind.train import TrainingRun
-from cryofind.types import ParticleSpec, Picks, Tomogram
+from cryofind.types import LabelVolume, ParticleSpec, Picks, Tomogram, VoxelGrid
 
 logger = logging.getLogger("cryofind")
 
@@ -113,7 +113,11 @@ def read_corpus(paths: Sequence[Path], selection: InputSelection, config: Config
         raise ProjectError(paths[0], "holds no annotated run with a tomogram", advice)
     _refuse_shared_names(jobs)
     spacing = jobs[0][1].read_grid(voxel_spacing_angstrom=selection.voxel_spacing_angstrom).spacing_angstrom
-    occurring = {name for project, entry in jobs for name in project.read_picks(runs=(entry.run,)).object_names}
+    occurring = {
+        name
+        for project, entry in jobs
+        for name in project.read_picks(selection.picks_uri, runs=(entry.run,)).object_names
+    }
     kept = tuple(spec for spec in specs if spec.name in occurring or not spec.is_particle)
     for spec in specs:
         if spec not in kept:
@@ -142,12 +146,17 @@ def _agree_on_objects(projects: Sequence[Project]) -> tuple[ParticleSpec, ...]:
 
 
 def _annotated_entries(project: Project, selection: InputSelection) -> list[TomogramEntry]:
-    annotated = {picks.run for picks in project.picks_entries}
+    annotated = find_annotated_runs(project, selection)
     if selection.tomogram_uri:
         entries = project.select_tomograms(selection.tomogram_uri, runs=selection.runs)
     else:
         entries = choose_one_per_run(project, selection)
     return [entry for entry in entries if entry.run in annotated]
+
+
+def find_annotated_runs(project: Project, selection: InputSelection) -> set[str]:
+    """Return the runs that have picks of the selection."""
+    return {picks.run for picks in project.select_picks(selection.picks_uri)}
 
 
 def _refuse_shared_names(jobs: Sequence[tuple[Project, TomogramEntry]]) -> None:
@@ -169,7 +178,7 @@ def read_annotated(project: Project, entry: TomogramEntry, selection: InputSelec
     tomogram = entry.read(
         voxel_spacing_angstrom=selection.voxel_spacing_angstrom, allow_missing_chunks=selection.allow_missing_chunks
     )
-    picks = project.read_picks(runs=(entry.run,))
+    picks = project.read_picks(selection.picks_uri, runs=(entry.run,))
     outside = ~tomogram.grid.contains(picks.positions_zyx_angstrom)
     if outside.any():
         worst = np.round(picks.positions_zyx_angstrom[outside][0], 1)
@@ -209,43 +218,59 @@ def _read_run(
         logger.info("%s: %s", entry.run, note)
     names = [spec.name for spec in specs]
     truth = picks.where(np.isin(picks.objects, names))
-    labels = _read_labels(project, entry, specs, config)
     training = TrainingRun(
         run=entry.run,
         volume_zyx=prepared.volume_zyx.astype(np.float16),
         grid=prepared.grid,
         positions_zyx_angstrom=truth.positions_zyx_angstrom,
         channels=np.array([names.index(str(name)) for name in truth.objects], dtype=np.int64),
-        labels_zyx=labels,
-        annotated_mask_zyx=_read_mask(project, entry, config),
+        labels_zyx=_read_labels(project, entry, specs, prepared.grid, config),
+        annotated_mask_zyx=_read_mask(project, entry, prepared.grid, config),
     )
     return AnnotatedRun(prepared, truth, seen, polarity, training)
 
 
 def _read_labels(
-    project: Project, entry: TomogramEntry, specs: tuple[ParticleSpec, ...], config: Config
+    project: Project, entry: TomogramEntry, specs: tuple[ParticleSpec, ...], grid: VoxelGrid, config: Config
 ) -> NDArray[np.uint8] | None:
-    """Return the run's label volume with label = channel + 1, if targets are labels."""
+    """Return the run's label volume on a grid with label = channel + 1, if targets are labels."""
     if config.targets.kind != "labels":
         return None
-    labels = _read_segmentation(project, entry, config.targets.segmentation or "*", "targets.segmentation")
+    volume = _read_segmentation(project, entry, config.targets.segmentation or "*", "targets.segmentation")
     channels = np.zeros(256, dtype=np.uint8)
     for channel, spec in enumerate(specs):
         channels[spec.label] = channel + 1
-    return channels[labels]
+    return channels[_labels_on_grid(volume, grid)]
 
 
-def _read_mask(project: Project, entry: TomogramEntry, config: Config) -> NDArray[np.bool_] | None:
+def _read_mask(project: Project, entry: TomogramEntry, grid: VoxelGrid, config: Config) -> NDArray[np.bool_] | None:
     if config.targets.annotated_region != "mask":
         return None
-    mask = _read_segmentation(project, entry, config.targets.annotated_mask or "annotated", "targets.annotated_mask")
-    return mask > 0
+    volume = _read_segmentation(project, entry, config.targets.annotated_mask or "annotated", "targets.annotated_mask")
+    return _labels_on_grid(volume, grid) > 0
 
 
-def _read_segmentation(project: Project, entry: TomogramEntry, uri: str, field: str) -> NDArray[np.uint8]:
+def _read_segmentation(project: Project, entry: TomogramEntry, uri: str, field: str) -> LabelVolume:
     found = project.select_segmentations(uri, runs=(entry.run,))
     if len(found) != 1:
         problem = f"has {len(found)} segmentations that match '{uri}'"
         raise ProjectError(f"{project.path}: run {entry.run}", problem, f"set {field} to exactly one")
-    names = {spec.label: spec.name for spec in project.objects}
-    return found[0].read(names).labels_zyx.astype(np.uint8)
+    return found[0].read({spec.label: spec.name for spec in project.objects})
+
+
+def _labels_on_grid(volume: LabelVolume, grid: VoxelGrid) -> NDArray[np.uint8]:
+    """Return the label of the nearest voxel for every voxel of a grid, 0 outside."""
+    if volume.grid == grid:
+        return volume.labels_zyx.astype(np.uint8)
+    corners = np.stack([np.arange(max(grid.shape_zyx))] * 3, axis=-1)
+    nearest = volume.grid.nearest_indices_from_positions(grid.positions_from_indices(corners))
+    planes, rows, columns = (nearest[:size, axis] for axis, size in enumerate(grid.shape_zyx))
+    labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
+    inside = [
+        (indices >= 0) & (indices < size)
+        for indices, size in zip((planes, rows, columns), volume.labels_zyx.shape, strict=True)
+    ]
+    labels[np.ix_(*inside)] = volume.labels_zyx[
+        np.ix_(*(indices[keep] for indices, keep in zip((planes, rows, columns), inside, strict=True)))
+    ]
+    return labels

@@ -15,13 +15,13 @@ from cryofind.pipeline.picker import load_model
 from cryofind.pipeline.scoring import score_paths
 from cryofind.pipeline.train import TrainRequest, train_model
 from cryofind.report import draw_slices
-from cryofind.score import format_score_table
+from cryofind.scoring import format_score_table
 from cryofind.testing import write_phantom_project
 from cryofind.types import Picks
 
 logger = logging.getLogger("cryofind")
 
-DEFAULT_MODEL = "phantom"
+SHIPPED_MODEL = "phantom"
 
 LEARNING_RUNS = ("PHANTOM_1", "PHANTOM_2", "PHANTOM_3", "PHANTOM_4")
 THRESHOLD_RUN = "PHANTOM_5"
@@ -32,13 +32,13 @@ SHAPE_ZYX = (64, 256, 256)
 # "unlabelled".
 SETTINGS = (
     'model.network="res16"',
-    "train.steps=900",
+    "train.steps=600",
     "train.batch_size=8",
     "train.crop_zyx=[48,64,64]",
     "train.learning_rate=2e-3",
     "train.validate_every=300",
     "train.checkpoint_every=300",
-    "train.unlabelled_probability=null",
+    "train.unlabelled_after=1.0",
 )
 
 
@@ -70,7 +70,7 @@ def run_demo(out: Path, *, shipped: bool = False, seed: int = 0) -> list[str]:
     runs = (HELD_OUT_RUN,) if shipped else (*LEARNING_RUNS, THRESHOLD_RUN, HELD_OUT_RUN)
     logger.info("making %d phantom tomograms of %s voxels", len(runs), " x ".join(map(str, SHAPE_ZYX)))
     configuration = write_phantom_project(project, runs=runs, seed=seed, shape_zyx=SHAPE_ZYX)
-    model = DEFAULT_MODEL if shipped else str(_train(configuration, out / "model", seed))
+    model = SHIPPED_MODEL if shipped else str(_train(configuration, out / "model", seed))
     picker = load_model(model)
     pick_into_folder([configuration], out / "picks", picker, selection=InputSelection(runs=(HELD_OUT_RUN,)))
     report = score_paths(out / "picks", configuration)

@@ -9,7 +9,14 @@ import numpy as np
 
 import cryofind
 from cryofind.errors import CryofindError
-from cryofind.io import Project, TomogramEntry, describe_path, diagnose_tomogram, open_project
+from cryofind.io import (
+    Project,
+    TomogramEntry,
+    describe_path,
+    diagnose_tomogram,
+    format_description,
+    open_project,
+)
 from cryofind.pipeline.pick import PICKS_NAME
 from cryofind.pipeline.records import read_record
 from cryofind.preprocess import detect_polarity
@@ -44,7 +51,7 @@ def describe(path: Path) -> list[str]:
         return _describe_model(path)
     if (path / PICKS_NAME).is_file():
         return _describe_result(path)
-    return list(describe_path(path))
+    return format_description(describe_path(path))
 
 
 def _describe_model(folder: Path) -> list[str]:

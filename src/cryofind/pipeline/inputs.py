@@ -22,12 +22,15 @@ class InputSelection:
         Overrides what the files say.
     allow_missing_chunks
         Accept zarr arrays with absent chunks.
+    picks_uri
+        `object:user/session` in copick's grammar: whose picks are the truth; empty where there is only one.
     """
 
     tomogram_uri: str = ""
     runs: tuple[str, ...] = ()
     voxel_spacing_angstrom: float | None = None
     allow_missing_chunks: bool = False
+    picks_uri: str = ""
 
 
 @dataclass(frozen=True)

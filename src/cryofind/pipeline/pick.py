@@ -161,7 +161,13 @@ class _PickJob:
         spacing = {tomogram.run: tomogram.grid.spacing_angstrom}
         names = [spec.name for spec in self.picker.specs]
         write_picks_overlay(
-            self.out, picks.only_selected(), user=USER, session=SESSION, voxel_spacings=spacing, objects=names
+            self.out,
+            picks.only_selected(),
+            user=USER,
+            session=SESSION,
+            voxel_spacings=spacing,
+            runs=(tomogram.run,),
+            objects=names,
         )
 
     def _write_segmentation(self, tomogram: Tomogram, labels: Any) -> None:

@@ -19,7 +19,7 @@ from cryofind.pipeline.ensembles import member_folders
 from cryofind.pipeline.selection import select_picks
 from cryofind.predict import predict_probabilities, segment_probabilities
 from cryofind.preprocess import preprocess_tomogram
-from cryofind.types import LabelVolume, ParticleSpec, Picks, ProbabilityVolume, Tomogram, VoxelGrid
+from cryofind.types import UNNAMED_RUN, LabelVolume, ParticleSpec, Picks, ProbabilityVolume, Tomogram, VoxelGrid
 
 logger = logging.getLogger("cryofind")
 
@@ -77,7 +77,7 @@ class Picker:
         """What the model looks for, in channel order."""
         return self.card.specs()
 
-    def pick(self, volume_zyx: NDArray[np.generic], *, voxel_spacing_angstrom: float, run: str = "tomogram") -> Picks:
+    def pick(self, volume_zyx: NDArray[np.generic], *, voxel_spacing_angstrom: float, run: str = UNNAMED_RUN) -> Picks:
         """Pick the particles of one tomogram.
 
         Parameters

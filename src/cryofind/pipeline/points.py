@@ -43,15 +43,24 @@ class PointSource:
     record: dict[str, Any]
 
 
-def read_points(path: Path, *, runs: Sequence[str] = ()) -> PointSource:
+def read_points(path: Path, *, runs: Sequence[str] = (), picks_uri: str = "") -> PointSource:
     """Read picks from a result folder, a CSV table, a picks JSON, a project or a folder of picks JSON.
+
+    Parameters
+    ----------
+    path
+        What to read.
+    runs
+        Keep only these; empty for all.
+    picks_uri
+        Of a project: whose picks, `object:user/session` in copick's grammar.
 
     Raises
     ------
     PicksError
         If nothing there can be understood as picks.
     """
-    source = _read_any(path)
+    source = _read_any(path, picks_uri)
     if not runs:
         return source
     keep = [run for run in source.runs if run in set(runs)]
@@ -59,7 +68,7 @@ def read_points(path: Path, *, runs: Sequence[str] = ()) -> PointSource:
     return PointSource(path, kept, source.objects, tuple(keep), source.grids, source.record)
 
 
-def _read_any(path: Path) -> PointSource:
+def _read_any(path: Path, picks_uri: str) -> PointSource:
     if not path.exists():
         raise PicksError(path, "does not exist", "give a result folder, a CSV, a project or a folder of picks JSON")
     if path.is_dir() and (path / PICKS_NAME).is_file():
@@ -71,7 +80,7 @@ def _read_any(path: Path) -> PointSource:
         return _from_table(path, read_points_table(path))
     if path.suffix.lower() == ".json" and _looks_like_picks_json(path):
         return _from_table(path, read_picks_json(path))
-    return _from_project(open_project(path))
+    return _from_project(open_project(path), picks_uri)
 
 
 def _read_result(folder: Path) -> PointSource:
@@ -100,9 +109,9 @@ def _from_table(path: Path, picks: Picks) -> PointSource:
     return PointSource(path, picks, (), picks.run_names, {}, {})
 
 
-def _from_project(project: Project) -> PointSource:
-    picks = project.read_picks()
-    annotated = {entry.run for entry in project.picks_entries}
+def _from_project(project: Project, picks_uri: str) -> PointSource:
+    picks = project.read_picks(picks_uri)
+    annotated = {entry.run for entry in project.select_picks(picks_uri)}
     runs = tuple(run for run in project.runs if run in annotated)
     return PointSource(project.path, picks, project.objects, runs, {}, {})
 

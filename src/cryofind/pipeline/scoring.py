@@ -11,7 +11,7 @@ from cryofind.config import load_config
 from cryofind.errors import InSampleError, PicksError
 from cryofind.io import Project, open_project
 from cryofind.pipeline.points import PointSource, choose_specs, read_points
-from cryofind.score import dice_per_object, score
+from cryofind.scoring import dice_from_overlaps, measure_overlaps, score
 from cryofind.types import LabelVolume, Picks, ScoreReport
 
 logger = logging.getLogger("cryofind")
@@ -25,6 +25,7 @@ def score_paths(
     runs: Sequence[str] = (),
     all_candidates: bool = False,
     in_sample: bool = False,
+    truth_uri: str = "",
 ) -> ScoreReport:
     """Score what one path holds against what the other holds; see `cryofind.score` for the rule.
 
@@ -34,7 +35,7 @@ def score_paths(
         If the model of the predictions was trained or tuned on a scored run, unless `in_sample`.
     """
     predicted = read_points(predictions)
-    reference = read_points(truth, runs=runs)
+    reference = read_points(truth, runs=runs, picks_uri=truth_uri)
     if not len(reference.picks):
         raise PicksError(truth, "holds no picks of the runs asked for", "give the truth as the second argument")
     scored_runs = _choose_runs(predicted, reference)
@@ -86,11 +87,7 @@ def score_segmentations(predictions: Path, truth: Path, *, runs: Sequence[str] =
     shared = [run for run in reference if run in predicted]
     if not shared:
         raise PicksError(predictions, "shares no segmented run with the truth", "pick with --segmentation")
-    by_object: dict[str, list[float]] = {}
-    for run in shared:
-        for name, value in dice_per_object(predicted[run], reference[run]).items():
-            by_object.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in sorted(by_object.items())}
+    return dice_from_overlaps(measure_overlaps(predicted[run], reference[run]) for run in shared)
 
 
 def _read_label_volumes(project: Project, runs: Sequence[str]) -> dict[str, LabelVolume]:

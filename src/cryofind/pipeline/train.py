@@ -31,7 +31,7 @@ from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.records import RECORD_NAME, describe_environment, timestamp
 from cryofind.pipeline.tune import Tuning, best_f_beta, describe_tuning, fit_tuning, score_left_out, weigh_f_beta
 from cryofind.predict import predict_probabilities
-from cryofind.score import format_score_table
+from cryofind.scoring import format_score_table
 from cryofind.train import CropSampler, Validation, build_loss, train_network
 from cryofind.types import Picks
 

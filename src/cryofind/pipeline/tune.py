@@ -10,14 +10,14 @@ from cryofind.errors import InSampleError, PicksError
 from cryofind.io import open_project
 from cryofind.locate import apply_calibration, find_picks, fit_calibration, fit_threshold
 from cryofind.models import SeenRun, save_model
-from cryofind.pipeline.corpus import read_annotated, remember_run
+from cryofind.pipeline.corpus import find_annotated_runs, read_annotated, remember_run
 from cryofind.pipeline.ensembles import write_ensemble
 from cryofind.pipeline.inputs import InputSelection, choose_one_per_run
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.selection import select_picks
 from cryofind.preprocess import preprocess_tomogram
 from cryofind.progress import report_progress
-from cryofind.score import format_score_table, match_candidates, score
+from cryofind.scoring import format_score_table, match_candidates, score
 from cryofind.types import ParticleSpec, Picks, ScoreReport, Tomogram
 
 logger = logging.getLogger("cryofind")
@@ -137,11 +137,9 @@ def tune_model(
         If no run is annotated.
     """
     project = open_project(project_path)
-    entries = [
-        entry
-        for entry in choose_one_per_run(project, selection, preferred_flavours=picker.card.flavours)
-        if any(picks.run == entry.run for picks in project.picks_entries)
-    ]
+    annotated = find_annotated_runs(project, selection)
+    chosen = choose_one_per_run(project, selection, preferred_flavours=picker.card.flavours)
+    entries = [entry for entry in chosen if entry.run in annotated]
     if not entries:
         raise PicksError(project.path, "holds no annotated run with a tomogram", "add picks, or choose other runs")
     candidates, truths, seen = [], [], []

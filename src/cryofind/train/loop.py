@@ -284,10 +284,13 @@ def _compute_loss(training: _Training, batch: BatchArrays) -> Tensor:
     settings = training.config.train
     images, values, weights = (_to_device(training.fabric, a) for a in (batch.images, batch.values, batch.weights))
     logits = training.wrapped(images.contiguous(memory_format=torch.channels_last_3d)).float()
-    probability = settings.unlabelled_probability
-    if probability is not None and training.step >= settings.unlabelled_after * settings.steps:
+    if training.step >= settings.unlabelled_after * settings.steps:
         weights = mask_unlabelled(
-            logits.detach(), values, weights, probability=probability, activation=training.config.model.activation
+            logits.detach(),
+            values,
+            weights,
+            probability=settings.unlabelled_probability,
+            activation=training.config.model.activation,
         )
     return training.loss(logits, values, weights)
 

@@ -14,6 +14,9 @@ from cryofind.atomic import write_text
 from cryofind.coordinates import xyz_from_zyx, zyx_from_xyz
 from cryofind.errors import PicksError
 
+# The run of picks whose tomogram was given without a name.
+UNNAMED_RUN = "tomogram"
+
 CSV_COLUMNS = ("run", "object", "x_angstrom", "y_angstrom", "z_angstrom", "score", "selected")
 
 

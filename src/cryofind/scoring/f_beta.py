@@ -1,6 +1,7 @@
 """The weighted F-beta of picks, as the CZII challenge defines it, and two variants."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 from cryofind import czii
 from cryofind.config import ScoreConfig
 from cryofind.errors import ConfigError
-from cryofind.score.match import DEFAULT_CONFIG, ObjectMatches, match_candidates
-from cryofind.types import ObjectScore, ParticleSpec, Picks, ScoreReport
+from cryofind.scoring.match import DEFAULT_CONFIG, ObjectMatches, match_candidates
+from cryofind.types import UNNAMED_RUN, ObjectScore, ParticleSpec, Picks, ScoreReport
 
 Counts = NDArray[np.int64]  # true positives, false positives, false negatives
 
@@ -38,7 +39,8 @@ def score(
     Parameters
     ----------
     predictions
-        Picks; rows that are not selected do not count.
+        Picks; rows that are not selected do not count. Picks of a tomogram without a name (`Picker.pick` without
+        `run`) are taken for those of the only run, if there is just one.
     truth
         True picks; all rows count.
     specs
@@ -63,7 +65,7 @@ def score(
     """
     specs = weighted_specs(truth, specs, config)
     counted_runs = truth.run_names if runs is None else tuple(dict.fromkeys(runs))
-    selected = predictions.only_selected()
+    selected = _name_run(predictions.only_selected(), counted_runs)
     matches = match_candidates(selected, truth, specs, config=config, runs=counted_runs)
     counts_by_object = {
         spec.name: _count_by_run(matches[spec.name], selected, truth, counted_runs, config.mode)
@@ -80,6 +82,12 @@ def score(
     total = sum(rated.weight * rated.f_beta for rated in objects.values())
     f_beta = float(total / divisor) if divisor > 0 else 0.0
     return ScoreReport(f_beta, config.beta, config.mode, float(divisor), objects, by_run)
+
+
+def _name_run(predictions: Picks, runs: Sequence[str]) -> Picks:
+    if len(runs) != 1 or predictions.run_names != (UNNAMED_RUN,):
+        return predictions
+    return replace(predictions, runs=np.full(len(predictions), runs[0]))
 
 
 def weighted_specs(truth: Picks, specs: Sequence[ParticleSpec] | None, config: ScoreConfig) -> tuple[ParticleSpec, ...]:
