@@ -40,7 +40,8 @@ def command(
     summary = pick_into_folder(inputs, out, picker, selection=selection, with_segmentation=segmentation)
     for record in summary.records:
         counts = ", ".join(f"{count} {name}" for name, count in record["selected"].items()) or "no picks"
-        click.echo(f"{record['run']}: {counts}")
+        flavour = f" ({record['flavour']})" if record["flavour"] else ""
+        click.echo(f"{record['run']}{flavour}: {counts}")
     for item in summary.failed:
         click.echo(f"cryofind: error: {item.error}", err=True)
     if summary.records:

@@ -18,8 +18,9 @@ from cryofind.io import (
     open_project,
 )
 from cryofind.pipeline.pick import PICKS_NAME
+from cryofind.pipeline.points import is_points, read_points
 from cryofind.pipeline.records import read_record
-from cryofind.preprocess import detect_polarity
+from cryofind.preprocess import detect_polarity, match_spacing
 from cryofind.types import Picks, Tomogram
 
 
@@ -51,6 +52,8 @@ def describe(path: Path) -> list[str]:
         return _describe_model(path)
     if (path / PICKS_NAME).is_file():
         return _describe_result(path)
+    if is_points(path):
+        return _describe_points(path)
     return format_description(describe_path(path))
 
 
@@ -70,16 +73,27 @@ def _describe_model(folder: Path) -> list[str]:
     return lines
 
 
+def _describe_points(path: Path) -> list[str]:
+    picks = read_points(path).picks
+    return [f"{len(picks)} picks in {len(picks.run_names)} runs", *_count_by_run(picks)]
+
+
+def _count_by_run(picks: Picks) -> list[str]:
+    lines = []
+    for run in picks.run_names:
+        of_run = picks.of_run(run)
+        counts = ", ".join(f"{len(of_run.of_object(name))} {name}" for name in of_run.object_names)
+        lines.append(f"  {run}: {counts}")
+    return lines
+
+
 def _describe_result(folder: Path) -> list[str]:
     picks = Picks.from_csv(folder / PICKS_NAME)
     record = read_record(folder) or {}
     models = ", ".join(model["name"] for model in record.get("models", [])) or "unknown model"
-    lines = [f"picks of {len(picks.run_names)} runs by {models}: {len(picks)} candidates"]
-    for run in picks.run_names:
-        of_run = picks.of_run(run).only_selected()
-        counts = ", ".join(f"{len(of_run.of_object(name))} {name}" for name in of_run.object_names)
-        lines.append(f"  {run}: {counts or 'none selected'}")
-    return lines
+    chosen = picks.only_selected()
+    lines = [f"{len(picks)} candidates in {len(picks.run_names)} runs by {models}; selected: {len(chosen)}"]
+    return [*lines, *_count_by_run(chosen)]
 
 
 def examine_computer() -> list[str]:
@@ -127,7 +141,7 @@ def examine_input(path: Path, model: str | None = None) -> Findings:
         findings = _examine_tomogram(project, entry, card)
         problems += sum(1 for finding in findings if finding.startswith("problem"))
         lines += [f"{entry.run} {entry.flavour}: {finding}" for finding in findings]
-    lines.append("no problem found" if not problems else f"{problems} problems found")
+    lines.append(f"problems found: {problems}")
     return Findings(tuple(lines), problems > 0)
 
 
@@ -159,12 +173,11 @@ def _examine_fit(tomogram: Tomogram, card: object) -> list[str]:
 
     if not isinstance(card, ModelCard):
         return []
-    findings = []
-    ratio = tomogram.grid.spacing_angstrom / card.voxel_spacing_angstrom
-    if not 0.67 <= ratio <= 1.5:
-        findings.append(f"problem: voxel spacing is {ratio:.2f} times the model's; rebin it or use another model")
-    elif abs(ratio - 1) > 0.01:
-        findings.append(f"will be resampled from {tomogram.grid.spacing_angstrom:.3f} A to the model's spacing")
+    findings: list[str] = []
+    try:
+        findings += match_spacing(tomogram, card.voxel_spacing_angstrom).notes[len(tomogram.notes) :]
+    except CryofindError as error:
+        findings.append(f"problem: {error}")
     polarity = detect_polarity(tomogram.volume_zyx)
     if {polarity, card.polarity} == {"dark", "bright"}:
         findings.append(

@@ -68,18 +68,20 @@ def read_points(path: Path, *, runs: Sequence[str] = (), picks_uri: str = "") ->
     return PointSource(path, kept, source.objects, tuple(keep), source.grids, source.record)
 
 
+def is_points(path: Path) -> bool:
+    """Say whether a path is a table of points, a picks JSON, or a folder of nothing but picks JSON."""
+    if path.is_dir():
+        return _holds_only_picks_json(path)
+    return path.suffix.lower() == ".csv" or (path.suffix.lower() == ".json" and _looks_like_picks_json(path))
+
+
 def _read_any(path: Path, picks_uri: str) -> PointSource:
     if not path.exists():
         raise PicksError(path, "does not exist", "give a result folder, a CSV, a project or a folder of picks JSON")
     if path.is_dir() and (path / PICKS_NAME).is_file():
         return _read_result(path)
-    if path.is_dir() and _holds_only_picks_json(path):
-        tables = [read_picks_json(file) for file in sorted(path.glob("*.json"))]
-        return _from_table(path, Picks.concatenate(tables))
-    if path.suffix.lower() == ".csv":
-        return _from_table(path, read_points_table(path))
-    if path.suffix.lower() == ".json" and _looks_like_picks_json(path):
-        return _from_table(path, read_picks_json(path))
+    if is_points(path):
+        return _from_table(path, _read_table(path))
     return _from_project(open_project(path), picks_uri)
 
 
@@ -103,6 +105,12 @@ def spec_of_record(document: dict[str, Any]) -> ParticleSpec:
     """Return an object as `run.json` states it."""
     red, green, blue, alpha = document["color"]
     return ParticleSpec(**{**document, "color": (red, green, blue, alpha)})
+
+
+def _read_table(path: Path) -> Picks:
+    if path.is_dir():
+        return Picks.concatenate(read_picks_json(file) for file in sorted(path.glob("*.json")))
+    return read_points_table(path) if path.suffix.lower() == ".csv" else read_picks_json(path)
 
 
 def _from_table(path: Path, picks: Picks) -> PointSource:
