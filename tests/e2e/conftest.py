@@ -21,6 +21,7 @@ TINY = (
     "train.checkpoint_every=6",
     'train.devices="cpu"',
     "locate.floor=0.001",
+    "tune.min_picks=1",
 )
 
 Run = Callable[..., tuple[int, str, str]]

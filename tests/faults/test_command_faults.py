@@ -138,8 +138,9 @@ def test_voxel_size_can_be_given(model: Path, tmp_path: Path, run: Run) -> None:
     [
         (("pik",), ["pick"]),
         (("pick",), ["INPUTS"]),
-        (("pick", "x.mrc", "--out", "o", "--voxel-size", "-3"), ["voxel-size"]),
-        (("pick", "x.mrc", "--out", "o", "--model", "phantm"), ["phantom"]),
+        (("pick", "x.mrc", "--out", "o", "--model", "phantom", "--voxel-size", "-3"), ["voxel-size"]),
+        (("pick", "x.mrc", "--out", "o"), ["--model", "--help"]),
+        (("pick", "x.mrc", "--out", "o", "--model", "phantm"), ["phantom'"]),
         (("config", "--set", "train.stepps=3"), ["steps"]),
         (("config", "--set", "train.steps=minus"), ["train.steps"]),
         (("config", "--recipe", "nothing.toml"), ["nothing.toml"]),
@@ -155,7 +156,7 @@ def test_usage_errors(
     monkeypatch.chdir(tmp_path)
     code, _, err = run(*arguments)
     assert code == 2
-    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
     for word in words:
         assert word in err
     assert list(tmp_path.iterdir()) == []

@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"cryofind: error: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"cryofind: error: {_describe_usage_error(error)}", err=True)
         sys.exit(EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
         click.echo("cryofind: interrupted", err=True)
@@ -78,13 +78,18 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _describe_usage_error(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message}; see `{context.command_path} --help`" if context is not None else message
+
+
 def _log_to_stderr(level: int) -> None:
     logger = logging.getLogger("cryofind")
     logger.setLevel(level)
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(_OneLine())
-        logger.addHandler(handler)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logger.handlers[:] = [handler]
 
 
 class _OneLine(logging.Formatter):

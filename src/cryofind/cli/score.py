@@ -15,7 +15,8 @@ from cryofind.cli import options
 @click.option("--beta", type=float, help="Weight of recall against precision (default 4).")
 @click.option("--all-candidates", is_flag=True, help="Score every candidate, not only the selected ones.")
 @click.option("--segmentation", is_flag=True, help="Also the Dice of the label volumes, by object.")
-@click.option("--picks", "truth_uri", default="", metavar="URI", help="Whose picks of TRUTH: OBJECT:USER/SESSION.")
+@click.option("--predictions-uri", default="", metavar="URI", help="Whose picks of a project: OBJECT:USER/SESSION.")
+@click.option("--truth-uri", default="", metavar="URI", help="The same for TRUTH.")
 @options.runs
 @options.in_sample
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -26,6 +27,7 @@ def command(
     beta: float | None,
     all_candidates: bool,
     segmentation: bool,
+    predictions_uri: str,
     truth_uri: str,
     runs: tuple[str, ...],
     in_sample: bool,
@@ -47,6 +49,7 @@ def command(
         runs=runs,
         all_candidates=all_candidates,
         in_sample=in_sample,
+        predictions_uri=predictions_uri,
         truth_uri=truth_uri,
     )
     dice = score_segmentations(predictions, truth, runs=runs) if segmentation else None

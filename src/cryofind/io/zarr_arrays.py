@@ -272,7 +272,7 @@ def _check_missing(stored: StoredArray, files: dict[Index, Path], *, allow_missi
     raise TomogramError(
         stored.path,
         f"{problem}, the first is {stored.file_key(first)}",
-        "copy the tomogram again, or allow missing chunks if its writer leaves out empty ones",
+        "copy the tomogram again, or say --allow-missing-chunks if its writer leaves out empty ones",
     )
 
 

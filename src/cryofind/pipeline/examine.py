@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,15 +76,15 @@ def _describe_model(folder: Path) -> list[str]:
 
 def _describe_points(path: Path) -> list[str]:
     picks = read_points(path).picks
-    return [f"{len(picks)} picks in {len(picks.run_names)} runs", *_count_by_run(picks)]
+    return [f"{len(picks)} picks in {len(picks.run_names)} runs", *_count_by_run(picks, picks.run_names)]
 
 
-def _count_by_run(picks: Picks) -> list[str]:
+def _count_by_run(picks: Picks, runs: Sequence[str]) -> list[str]:
     lines = []
-    for run in picks.run_names:
+    for run in runs:
         of_run = picks.of_run(run)
         counts = ", ".join(f"{len(of_run.of_object(name))} {name}" for name in of_run.object_names)
-        lines.append(f"  {run}: {counts}")
+        lines.append(f"  {run}: {counts or 'none'}")
     return lines
 
 
@@ -93,7 +94,7 @@ def _describe_result(folder: Path) -> list[str]:
     models = ", ".join(model["name"] for model in record.get("models", [])) or "unknown model"
     chosen = picks.only_selected()
     lines = [f"{len(picks)} candidates in {len(picks.run_names)} runs by {models}; selected: {len(chosen)}"]
-    return [*lines, *_count_by_run(chosen)]
+    return [*lines, *_count_by_run(chosen, picks.run_names)]
 
 
 def examine_computer() -> list[str]:

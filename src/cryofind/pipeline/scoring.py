@@ -25,6 +25,7 @@ def score_paths(
     runs: Sequence[str] = (),
     all_candidates: bool = False,
     in_sample: bool = False,
+    predictions_uri: str = "",
     truth_uri: str = "",
 ) -> ScoreReport:
     """Score what one path holds against what the other holds; see `cryofind.score` for the rule.
@@ -34,7 +35,7 @@ def score_paths(
     InSampleError
         If the model of the predictions was trained or tuned on a scored run, unless `in_sample`.
     """
-    predicted = read_points(predictions)
+    predicted = read_points(predictions, picks_uri=predictions_uri)
     reference = read_points(truth, runs=runs, picks_uri=truth_uri)
     if not len(reference.picks):
         raise PicksError(truth, "holds no picks of the runs asked for", "give the truth as the second argument")

@@ -54,12 +54,17 @@ class Tuning:
 def fit_tuning(candidates: Picks, truth: Picks, specs: tuple[ParticleSpec, ...], config: Config) -> Tuning:
     """Choose thresholds and calibration that maximise each object's F-beta on candidates with raw scores.
 
-    Objects with fewer than `config.tune.min_picks` annotated picks are left out.
+    Objects with fewer than `config.tune.min_picks` annotated picks are left out, and keep their threshold; so do
+    objects that no candidate hits, with an F-beta of 0.
     """
     thresholds, calibration, f_beta = {}, {}, {}
     for name, match in match_candidates(candidates, truth, specs, config=config.score).items():
         if match.reference_count < config.tune.min_picks:
             logger.info("%s: %d annotated picks are too few to tune on", name, match.reference_count)
+            continue
+        if not len(match.pairs):
+            logger.warning("%s: no candidate hits an annotated pick, so there is nothing to tune", name)
+            f_beta[name] = 0.0
             continue
         scores = match.scores
         if config.tune.calibrate:
