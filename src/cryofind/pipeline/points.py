@@ -80,6 +80,9 @@ def _read_any(path: Path, picks_uri: str) -> PointSource:
         raise PicksError(path, "does not exist", "give a result folder, a CSV, a project or a folder of picks JSON")
     if path.is_dir() and (path / PICKS_NAME).is_file():
         return _read_result(path)
+    if path.name == PICKS_NAME and (path.parent / RECORD_NAME).is_file():
+        # The record beside it knows which runs the model has seen.
+        return _read_result(path.parent)
     if is_points(path):
         return _from_table(path, _read_table(path))
     return _from_project(open_project(path), picks_uri)
