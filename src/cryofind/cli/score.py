@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,19 +20,17 @@ from cryofind.cli import options
 @click.option("--truth-uri", default="", metavar="URI", help="The same for TRUTH.")
 @options.runs
 @options.in_sample
+@options.settings
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     predictions: Path,
     truth: Path,
     mode: str | None,
     beta: float | None,
-    all_candidates: bool,
     segmentation: bool,
-    predictions_uri: str,
-    truth_uri: str,
-    runs: tuple[str, ...],
-    in_sample: bool,
+    settings: tuple[str, ...],
     as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Compare PREDICTIONS with TRUTH.
 
@@ -42,17 +41,8 @@ def command(
     from cryofind.scoring import format_score_table
 
     changes = [f"score.{key}={value}" for key, value in (("mode", mode), ("beta", beta)) if value is not None]
-    report = score_paths(
-        predictions,
-        truth,
-        settings=changes,
-        runs=runs,
-        all_candidates=all_candidates,
-        in_sample=in_sample,
-        predictions_uri=predictions_uri,
-        truth_uri=truth_uri,
-    )
-    dice = score_segmentations(predictions, truth, runs=runs) if segmentation else None
+    report = score_paths(predictions, truth, settings=[*changes, *settings], **chosen)
+    dice = score_segmentations(predictions, truth, runs=chosen["runs"]) if segmentation else None
     if as_json:
         document = report.to_dict() if dice is None else {**report.to_dict(), "dice": dice}
         click.echo(json.dumps(document, indent=2))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ class AnnotatedRun:
     Parameters
     ----------
     tomogram
-        Preprocessed, at the corpus's voxel spacing.
+        Preprocessed, at the corpus's voxel spacing, float16.
     truth
         Annotated picks of the corpus's objects.
     seen
@@ -216,18 +216,20 @@ def _read_run(
     prepared = preprocess_tomogram(tomogram, config.preprocess, spacing_angstrom=spacing_angstrom)
     for note in prepared.notes:
         logger.info("%s: %s", entry.run, note)
+    # Normalised grey values lose nothing that matters in half precision, and many runs stay in memory.
+    volume_zyx = prepared.volume_zyx.astype(np.float16)
     names = [spec.name for spec in specs]
     truth = picks.where(np.isin(picks.objects, names))
     training = TrainingRun(
         run=entry.run,
-        volume_zyx=prepared.volume_zyx.astype(np.float16),
+        volume_zyx=volume_zyx,
         grid=prepared.grid,
         positions_zyx_angstrom=truth.positions_zyx_angstrom,
         channels=np.array([names.index(str(name)) for name in truth.objects], dtype=np.int64),
         labels_zyx=_read_labels(project, entry, specs, prepared.grid, config),
         annotated_mask_zyx=_read_mask(project, entry, prepared.grid, config),
     )
-    return AnnotatedRun(prepared, truth, seen, polarity, training)
+    return AnnotatedRun(replace(prepared, volume_zyx=volume_zyx), truth, seen, polarity, training)
 
 
 def _read_labels(
