@@ -31,13 +31,13 @@ def main(scratch: Path, model: Path) -> None:
         validation.append(names[-1])
     recipe = Path(__file__).with_name("phantom.toml")
     held_out = [part for name in validation for part in ("--validation", name)]
-    run("train", project, "--out", scratch / "model", "--recipe", recipe, *held_out)
+    run("train", project, "--out", scratch / "phantom", "--recipe", recipe, *held_out)
     test = write_phantom_project(scratch / "test", runs=TEST_RUNS, seed=TEST_SEED, shape_zyx=SHAPE_ZYX)
-    run("pick", test, "--model", scratch / "model", "--out", scratch / "picks")
+    run("pick", test, "--model", scratch / "phantom", "--out", scratch / "picks")
     run("score", scratch / "picks", test)
     model.mkdir(parents=True, exist_ok=True)
     for file in ("model.safetensors", "model.json", "SHA256SUMS"):
-        (model / file).write_bytes((scratch / "model" / file).read_bytes())
+        (model / file).write_bytes((scratch / "phantom" / file).read_bytes())
 
 
 def run(*arguments: object) -> None:
