@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from cryofind.errors import ConfigError, advise_known_names
 
@@ -26,6 +27,14 @@ class PreprocessConfig(_Stage):
     statistics_stride: int = Field(4, ge=1)  # statistics are taken from every n-th voxel along each axis
     polarity: Literal["report", "match"] = "report"  # `match` inverts a tomogram of the other contrast than the model's
     max_nonfinite_fraction: float = Field(0.0, ge=0.0, le=1.0)  # NaN or inf voxels up to this share become the median
+
+    @field_validator("clip_percentiles")
+    @classmethod
+    def _check_percentiles(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+        low, high = percentiles
+        if not 0 <= low < high <= 100:
+            raise PydanticCustomError("percentiles", "should be two ascending numbers from 0 to 100")
+        return percentiles
 
 
 class TargetConfig(_Stage):

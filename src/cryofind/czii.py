@@ -18,6 +18,9 @@ OBJECTS = (
 
 OBJECT_NAMES = tuple(spec.name for spec in OBJECTS)
 
+# The scorer matches a pick and a reference within this many particle radii.
+MATCH_RADIUS_FACTOR = 0.5
+
 # The folders say 10.000; the metadata say this, z, y, x.
 VOXEL_SPACING_ZYX_ANGSTROM = (10.012444196428572, 10.012444196428572, 10.012444537618887)
 

@@ -1,6 +1,7 @@
 import errno
 import io
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ from tests.tiny_models import TINY, TinySampler, build_tiny, cross_entropy, tiny
 
 
 def _train(
-    out: Path, *, sampler: TinySampler | None = None, objects: tuple[str, ...] = ("a", "b"), **train: Any
+    out: Path,
+    *,
+    sampler: TinySampler | None = None,
+    objects: tuple[str, ...] = ("a", "b"),
+    data: Mapping[str, Any] | None = None,
+    **train: Any,
 ) -> TrainResult:
     return train_network(
         sampler or TinySampler(),
@@ -34,6 +40,7 @@ def _train(
         validate=None,
         object_names=objects,
         loss=cross_entropy,
+        data=data or {},
     )
 
 
@@ -91,6 +98,31 @@ def test_a_checkpoint_of_another_training_is_refused_field_by_field(tmp_path: Pa
         _train(tmp_path, objects=("a", "c"))
     with pytest.raises(ModelError, match="and 1 more; use the old recipe"):
         _train(tmp_path, learning_rate=1e-2, steps=20, seed=5, weight_decay=0.0, ema_decay=0.5)
+
+
+def test_a_training_goes_on_only_with_the_same_data(tmp_path: Path) -> None:
+    def describe(hashes: tuple[str, ...], **changes: Any) -> dict[str, Any]:
+        runs = [{"run": f"TS_{number}", "picks_sha256": 64 * text} for number, text in enumerate(hashes)]
+        return {"learning": runs, "held_out": ("TS_9",), "voxel_spacing_angstrom": 10.0, "init": None, **changes}
+
+    _train(tmp_path, data=describe(("a", "b")))
+    sampler = TinySampler()
+    _train(tmp_path, sampler=sampler, data=describe(("a", "b")))
+    assert sampler.steps == []
+    for data, message in (
+        (describe(("a", "c")), r"data\.learning\[1\]\.picks_sha256 is 'b{59}\.\.\. there and 'c{59}\.\.\. here; use"),
+        (describe(("a", "b", "c")), r"data\.learning has 2 entries there and 3 here; use the old recipe and data"),
+        (describe(("a", "b"), init="phantom"), r"data\.init is None there and 'phantom' here"),
+        (describe(("a", "b"), held_out=()), r"data\.held_out is \['TS_9'\] there and \[\] here"),
+        ({}, r"data\.held_out is \['TS_9'\] there and missing here"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            _train(tmp_path, data=data)
+
+
+def test_data_that_json_cannot_hold_is_a_programming_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        _train(tmp_path, data={"spacing": float("nan")})
 
 
 def test_what_does_not_change_the_weights_may_change(tmp_path: Path) -> None:

@@ -82,14 +82,6 @@ def test_cells_of_a_coarser_grid_are_means_of_voxels(grid: VoxelGrid, stride: in
 
 
 @SETTINGS
-@given(grids(max_size=60, has_origin=True), st.data())
-def test_subgrid_keeps_positions(grid: VoxelGrid, data: st.DataObject) -> None:
-    z, y, x = (data.draw(st.integers(0, n - 1)) for n in grid.shape_zyx)
-    block = grid.subgrid((z, y, x), (1, 1, 1))
-    np.testing.assert_allclose(block.positions_from_indices((0, 0, 0)), grid.positions_from_indices((z, y, x)))
-
-
-@SETTINGS
 @given(grids(max_size=60), st.floats(0.5, 50.0))
 def test_resampled_grid_covers_the_same_box(grid: VoxelGrid, spacing: float) -> None:
     resampled = grid.resampled(spacing)

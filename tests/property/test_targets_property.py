@@ -1,5 +1,7 @@
 """Targets lie where the particles are: no half-voxel error, no dependence on order or on the grid's place."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,7 +62,8 @@ def test_moving_grid_and_particles_together_changes_nothing(seed: int, kind: str
     channels = random.integers(0, 3, 6)
     radii = random.uniform(30, 150, 6)
     config = TargetConfig.model_validate({"kind": kind, "annotated_region": "near-picks"})
-    moved = GRID.subgrid(shift, GRID.shape_zyx)
+    z, y, x = GRID.positions_from_indices(shift).tolist()
+    moved = replace(GRID, origin_zyx_angstrom=(z, y, x))
     step = GRID.positions_from_indices(shift) - GRID.positions_from_indices((0, 0, 0))
     here = draw_targets(positions, channels, radii, GRID, object_count=3, config=config)
     there = draw_targets(positions + step, channels, radii, moved, object_count=3, config=config)

@@ -65,7 +65,7 @@ def test_single_tomograms_and_picks_are_described(tmp_path: Path) -> None:
     write_mrc(tmp_path / "a.mrc", tomogram)
     write_tomogram_zarr(tmp_path / "a.zarr", tomogram, levels=2)
     picks = Picks.build("TS_1", "ribosome", [[1, 2, 3]])
-    write_picks_json(tmp_path / "ribosome.json", picks)
+    write_picks_json(tmp_path / "ribosome.json", picks, user="curation", session="0")
     picks.to_csv(tmp_path / "picks.csv")
     for name, expected in (
         ("a.mrc", "level a.mrc: 4 x 6 x 8 float32"),
@@ -97,7 +97,9 @@ def test_project_is_described(tmp_path: Path) -> None:
     for run in ("TS_1", "TS_2"):
         write_tomogram_zarr(tomogram_zarr_path(tmp_path, run, 10.0, "wbp"), Tomogram(run, VOLUME, GRID))
         picks = Picks.build(run, "ribosome", [[1, 2, 3]] * 2)
-        write_picks_json(picks_json_path(tmp_path, run, "curation", "0", "ribosome"), picks)
+        write_picks_json(
+            picks_json_path(tmp_path, run, "curation", "0", "ribosome"), picks, user="curation", session="0"
+        )
     labels = LabelVolume("TS_1", np.zeros(GRID.shape_zyx, np.uint8), GRID, {})
     write_segmentation_zarr(segmentation_zarr_path(tmp_path, "TS_1", 10.0, "u", "1", "membrane"), labels)
     lines = format_description(describe_path(tmp_path))

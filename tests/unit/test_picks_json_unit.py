@@ -32,7 +32,7 @@ def document(**changes: object) -> dict[str, object]:
 def test_layout_is_exact(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "picks.json"
     picks = Picks.build("TS_1", "ribosome", [[20.0, 50.0, 100.0]], scores=[0.87])
-    write_picks_json(path, picks, voxel_spacing_angstrom=10.012)
+    write_picks_json(path, picks, user="cryofind", session="1", voxel_spacing_angstrom=10.012)
     expected = {
         "pickable_object_name": "ribosome",
         "user_id": "cryofind",
@@ -87,13 +87,13 @@ def test_missing_options_have_copicks_defaults(tmp_path: Path) -> None:
 
 def test_no_points(tmp_path: Path) -> None:
     path = tmp_path / "picks.json"
-    write_picks_json(path, Picks.empty(), run="TS_1", object_name="ribosome")
+    write_picks_json(path, Picks.empty(), user="me", session="0", run="TS_1", object_name="ribosome")
     assert len(read_picks_json(path)) == 0
     with pytest.raises(ValueError, match="picks of one run expected"):
-        write_picks_json(path, Picks.empty())
+        write_picks_json(path, Picks.empty(), user="me", session="0")
     two = Picks.build(["TS_1", "TS_2"], "ribosome", np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"found .'TS_1', 'TS_2'."):
-        write_picks_json(path, two)
+        write_picks_json(path, two, user="me", session="0")
 
 
 def test_overlay(tmp_path: Path) -> None:

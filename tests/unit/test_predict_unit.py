@@ -1,7 +1,6 @@
 """Prediction over whole volumes and in blocks, with small networks whose answer is known."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ from cryofind.errors import ConfigError
 from cryofind.models import build_network
 from cryofind.predict import (
     choose_device,
-    choose_precision,
     predict_probabilities,
     read_free_bytes,
     segment_probabilities,
 )
 from cryofind.predict import device as device_module
 from cryofind.predict.augment_test import choose_views
-from cryofind.predict.device import has_bf16_flag, memory_budget_bytes
+from cryofind.predict.device import memory_budget_bytes
 from cryofind.predict.engine import estimate_bytes
 from cryofind.predict.ensemble import Ensemble, average_logits, prepare_ensemble
 from cryofind.predict.tiling import choose_tile, halve_tile
@@ -275,7 +273,7 @@ def test_no_network_is_a_programming_error() -> None:
 
 
 def prepare(*networks: nn.Module) -> Ensemble:
-    return prepare_ensemble(networks, device=torch.device("cpu"), dtype=torch.float32, multiple=16)
+    return prepare_ensemble(networks, device=torch.device("cpu"), dtype=torch.float32)
 
 
 def test_estimated_memory_grows_with_the_block_and_the_widest_map() -> None:
@@ -314,24 +312,6 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert choose_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(ConfigError, match="2 CUDA devices are usable"):
         choose_device("cuda:2")
-
-
-def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert choose_precision("bf16", cpu) == torch.bfloat16
-    assert choose_precision("float32", cpu) == torch.float32
-    for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        answer: Callable[..., bool] = lambda including_emulation, native=native: native  # noqa: E731
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", answer)
-        assert choose_precision("auto", gpu) == expected
-        monkeypatch.setattr(device_module, "has_bf16_flag", lambda lines, native=native: native)
-        assert choose_precision("auto", cpu) == expected
-
-
-def test_bf16_flags_are_read_from_cpuinfo() -> None:
-    assert has_bf16_flag(["model name : x", "flags\t\t: fpu avx512_bf16 sse"])
-    assert not has_bf16_flag(["flags\t\t: fpu avx512f sse"])
-    assert not has_bf16_flag([])
 
 
 def test_free_memory_is_the_least_of_system_and_container(tmp_path: Path) -> None:

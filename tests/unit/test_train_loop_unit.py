@@ -1,6 +1,9 @@
 import json
 import math
+import os
 import signal
+import subprocess
+import sys
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -8,18 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cryofind.config import Config, ModelConfig, TrainConfig
 from cryofind.errors import ConfigError
 from cryofind.models import build_network
-from cryofind.train import TrainResult, Validation, read_metrics, train_network
+from cryofind.train import Loss, TrainResult, Validation, read_metrics, train_network
 from cryofind.train.checkpoint import list_checkpoints, load_checkpoint
 from cryofind.train.devices import (
-    catch_termination,
-    choose_precision,
+    catch_interruption,
     find_shallow_convolution,
-    has_fast_bfloat16_on_cpu,
     parse_devices,
 )
 from cryofind.train.ema import MovingAverage
@@ -30,6 +31,24 @@ from tests.tiny_models import TinySampler, build_tiny, cross_entropy, tiny_confi
 
 OBJECTS = ("ribosome", "apo-ferritin")
 
+# Far too many steps to end by itself; says when the first batches are drawn.
+SLOW_TRAINING = """
+import sys
+from pathlib import Path
+from cryofind.train import train_network
+from tests.tiny_models import TinySampler, build_tiny, cross_entropy, tiny_config
+
+class Telling(TinySampler):
+    def sample(self, step, rank=0):
+        if step == 2:
+            print("step 2", flush=True)
+        return super().sample(step, rank)
+
+config = tiny_config(steps=10**6, checkpoint_every=10**6, validate_every=10**6)
+out = Path(sys.argv[1])
+train_network(Telling(), build_tiny(), config, out=out, validate=None, object_names=("a", "b"), loss=cross_entropy)
+"""
+
 
 def _train(
     out: Path,
@@ -39,6 +58,7 @@ def _train(
     scores: dict[int, float] | None = None,
     network: nn.Module | None = None,
     resume: bool = True,
+    loss: Loss = cross_entropy,
 ) -> TrainResult:
     """Train a tiny network; `scores` by step stand for a validation."""
     steps: list[int] = []
@@ -57,7 +77,7 @@ def _train(
         out=out,
         validate=validate if scores is not None else None,
         object_names=OBJECTS,
-        loss=cross_entropy,
+        loss=loss,
         resume=resume,
     )
 
@@ -143,35 +163,85 @@ def test_the_best_weights_by_validation_are_kept(tmp_path: Path, keep_best: bool
     assert json.loads(result.history.read_text().splitlines()[-2])["value"] is None
 
 
-def test_sigterm_ends_after_a_checkpoint_with_143(tmp_path: Path) -> None:
-    class Terminating(TinySampler):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_after_a_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, number: signal.Signals, code: int
+) -> None:
+    class Interrupting(TinySampler):
         def sample(self, step: int, rank: int = 0):  # type: ignore[no-untyped-def]
             if step == 6:
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
             return super().sample(step, rank)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(SystemExit) as caught:
-        _train(tmp_path / "cut", sampler=Terminating())
-    assert caught.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) == before
+        _train(tmp_path / "cut", sampler=Interrupting())
+    assert caught.value.code == code
+    assert "a second signal (Ctrl-C) stops at once" in caplog.text
+    assert signal.getsignal(number) == before
     done = load_checkpoint(list_checkpoints(tmp_path / "cut" / "checkpoints")[-1]).step
     assert 5 <= done <= 7
     resumed = _train(tmp_path / "cut")
     _assert_same(resumed.network, _train(tmp_path / "whole").network)
 
 
+@pytest.mark.parametrize(("second", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_second_signal_aborts_at_once(tmp_path: Path, second: signal.Signals, expected: type[BaseException]) -> None:
+    calls = []
+
+    def loss(logits: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+        calls.append(0)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(second)
+            calls.append(0)
+        return cross_entropy(logits, values, weights)
+
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(expected) as caught:
+        _train(tmp_path, loss=loss)
+    assert getattr(caught.value, "code", 143) == 143
+    assert len(calls) == 5
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-00000003"]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_ctrl_c_in_a_process_of_its_own_ends_with_130(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SLOW_TRAINING)
+    command = [sys.executable, str(script), str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "step 2\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 130
+    (newest,) = list_checkpoints(tmp_path / "out" / "checkpoints")
+    assert load_checkpoint(newest).step >= 1
+
+
 def test_signals_are_left_alone_outside_the_main_thread() -> None:
     found = []
 
     def use() -> None:
-        with catch_termination() as is_terminated:
-            found.append(is_terminated())
+        with catch_interruption() as read_signal:
+            found.append(read_signal())
 
     thread = threading.Thread(target=use)
     thread.start()
     thread.join()
-    assert found == [False]
+    assert found == [0]
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with catch_interruption() as read_signal:
+            signal.raise_signal(signal.SIGINT)
+            assert read_signal() == 0
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_unlabelled_cells_are_masked_only_in_the_later_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,16 +302,6 @@ def test_devices_are_understood(monkeypatch: pytest.MonkeyPatch, text: str, expe
 def test_devices_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"train\.devices"):
         parse_devices(text)
-
-
-def test_precision_is_chosen_by_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_precision("bf16", "cpu") == "bf16-mixed"
-    assert choose_precision("float32", "cuda") == "32-true"
-    assert choose_precision("auto", "cpu") == ("bf16-mixed" if has_fast_bfloat16_on_cpu() else "32-true")
-    monkeypatch.setattr("cryofind.train.devices.has_fast_bfloat16_on_cpu", lambda: False)
-    assert choose_precision("auto", "cpu") == "32-true"
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
-    assert choose_precision("auto", "cuda") == "bf16-mixed"
 
 
 @pytest.mark.parametrize(("depth", "found"), [(64, False), (48, False), (32, True), (16, True)])

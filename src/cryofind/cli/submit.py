@@ -14,7 +14,8 @@ from cryofind.cli import options
 def command(folder: Path, out: Path, all_candidates: bool) -> None:
     """Write the picks of FOLDER as a Kaggle submission and check it strictly.
 
-    FOLDER was written by `cryofind pick`; a picks.csv or submission CSV is accepted too and checked the same way.
+    FOLDER was written by `cryofind pick`; a picks.csv is accepted too, and a submission CSV, which is
+    checked before it is written anew.
     """
     from cryofind.pipeline import submit_picks
 

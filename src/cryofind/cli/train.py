@@ -18,9 +18,7 @@ from cryofind.cli import options
 @click.option(
     "--keep",
     type=click.Choice(["ensemble", "refit"]),
-    default="refit",
-    show_default=True,
-    help="With --folds: keep the folds as an ensemble, or train once more on all runs.",
+    help="With --folds: train once more on all runs (refit, the default), or keep the folds as an ensemble.",
 )
 @options.tomogram
 @options.runs
@@ -36,7 +34,7 @@ def command(
     init_model: str | None,
     validation_runs: tuple[str, ...],
     folds: int | None,
-    keep: str,
+    keep: str | None,
     **chosen: Any,
 ) -> None:
     """Train a model on the annotated runs of PROJECTS (copick configurations or Kaggle folders).
@@ -55,6 +53,12 @@ def command(
         raise click.UsageError(f"two recipes: {recipes[0]} and {recipes[1]}; give one")
     recipe = recipes[0] if recipes else recipe
     projects = tuple(path for path in projects if path.suffix != ".toml")
-    request = TrainRequest(projects, out, selection, validation_runs, init_model, folds, keep)
+    if not projects:
+        raise click.UsageError("no project is named; give a copick configuration or a Kaggle folder")
+    if folds and validation_runs:
+        raise click.UsageError("--validation and --folds exclude each other: folds hold every run out once")
+    if keep and not folds:
+        raise click.UsageError("--keep says what --folds leaves; give --folds too")
+    request = TrainRequest(projects, out, selection, validation_runs, init_model, folds, keep or "refit")
     for line in train_model(request, load_config(recipe, settings)):
         click.echo(line)

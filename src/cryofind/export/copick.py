@@ -9,7 +9,7 @@ import numpy as np
 from cryofind.atomic import write_text
 from cryofind.coordinates import rotations_xyz_from_zyx, xyz_from_zyx
 from cryofind.export.bundle import Exported, ExportOptions, summarize
-from cryofind.io.picks_json import write_picks_overlay
+from cryofind.io.picks_json import OWN_SESSION, OWN_USER, write_picks_overlay
 from cryofind.io.tables import TRANSFORM_COLUMNS
 from cryofind.types import Picks
 
@@ -19,7 +19,8 @@ _CORNER_ANGSTROM = "Angstrom from the corner"
 def export_copick(picks: Picks, out_dir: Path, options: ExportOptions) -> Exported:
     """Write `ExperimentRuns/RUN/Picks/cryofind_1_OBJECT.json`."""
     spacings = {run: grid.spacing_angstrom for run, grid in options.grids.items()}
-    return summarize(picks, _CORNER_ANGSTROM, write_picks_overlay(out_dir, picks, voxel_spacings=spacings))
+    paths = write_picks_overlay(out_dir, picks, user=OWN_USER, session=OWN_SESSION, voxel_spacings=spacings)
+    return summarize(picks, _CORNER_ANGSTROM, paths)
 
 
 def export_copick_csv(picks: Picks, out_dir: Path, options: ExportOptions) -> Exported:

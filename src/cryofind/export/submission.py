@@ -22,7 +22,6 @@ Floats = NDArray[np.float64]
 
 HEADER = ("id", "experiment", "particle_type", "x", "y", "z")
 
-_MATCH_RADII = 0.5  # the scorer matches within half a particle radius
 _LOG = logging.getLogger("cryofind")
 _UTF8_BOM = b"\xef\xbb\xbf"
 
@@ -235,7 +234,7 @@ def _note_rows(
 
 
 def _note_close_pairs(table: CsvTable, positions: Floats, objects: Sequence[ParticleSpec]) -> list[str]:
-    reach = {spec.name: _MATCH_RADII * spec.particle_radius_angstrom for spec in objects}
+    reach = {spec.name: czii.MATCH_RADIUS_FACTOR * spec.particle_radius_angstrom for spec in objects}
     rows: dict[tuple[str, str], list[int]] = {}
     for index, key in enumerate(zip(table.texts("experiment"), table.texts("particle_type"), strict=True)):
         rows.setdefault(key, []).append(index)

@@ -7,13 +7,22 @@ from cryofind.io.layout import segmentation_zarr_path, tomogram_zarr_path
 from cryofind.io.mrc import write_mrc
 from cryofind.io.ome_zarr import read_probability_zarr, read_segmentation_zarr
 from cryofind.io.ome_zarr_write import write_probability_zarr, write_segmentation_zarr, write_tomogram_zarr
-from cryofind.io.picks_json import picks_json_path, read_picks_json, write_picks_json, write_picks_overlay
+from cryofind.io.picks_json import (
+    OWN_SESSION,
+    OWN_USER,
+    picks_json_path,
+    read_picks_json,
+    write_picks_json,
+    write_picks_overlay,
+)
 from cryofind.io.point_lists import LoosePicks, read_loose_picks
 from cryofind.io.project import open_project
 from cryofind.io.tables import read_points_table
 from cryofind.io.tomograms import fingerprint_volume, read_tomogram, read_tomogram_grid
 
 __all__ = [
+    "OWN_SESSION",
+    "OWN_USER",
     "LoosePicks",
     "PicksEntry",
     "Project",

@@ -15,6 +15,9 @@ from cryofind.errors import NameRefused, PicksError
 from cryofind.io.text import read_text
 from cryofind.types import Picks, check_name, check_run_name
 
+# Copick's names for who made the picks that this package writes as its own.
+OWN_USER, OWN_SESSION = "cryofind", "1"
+
 _IDENTITY = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 _ROTATION_TOLERANCE = 1e-3  # files round their matrices to a few decimals
 _MEND = "mend the file or write it again"
@@ -69,8 +72,8 @@ def write_picks_json(
     path: str | Path,
     picks: Picks,
     *,
-    user: str = "cryofind",
-    session: str = "1",
+    user: str,
+    session: str,
     voxel_spacing_angstrom: float | None = None,
     run: str | None = None,
     object_name: str | None = None,
@@ -117,8 +120,8 @@ def write_picks_overlay(
     root: str | Path,
     picks: Picks,
     *,
-    user: str = "cryofind",
-    session: str = "1",
+    user: str,
+    session: str,
     voxel_spacings: Mapping[str, float] | None = None,
     runs: Sequence[str] = (),
     objects: Sequence[str] = (),

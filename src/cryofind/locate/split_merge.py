@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from cryofind.config import TargetConfig
 from cryofind.locate.peaks import find_candidate_cells, find_peaks
 from cryofind.locate.suppress import suppress_neighbours
 
@@ -22,8 +23,8 @@ LEAST_SEED_DEPTH = 0.5
 # What a probability of 1 adds to a depth: less than the step between two depths of any particle's size.
 EQUAL_DEPTH_CELLS = 0.01
 
-# The ball whose volume the limits refer to, in particle radii: the usual training target.
-TARGET_RADIUS_FACTOR = 0.5
+# Radius, in particle radii, of the ball that the limits of volume refer to: the training target by default.
+TARGET_RADIUS_FACTOR = TargetConfig().radius_factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,7 @@ def find_regions(
 
 
 def volume_of_target_ball(radius_angstrom: float) -> float:
-    """Return the volume, cubic Angstrom, of the ball of half the particle's radius."""
+    """Return the volume, cubic Angstrom, of the ball that networks learn by default (`TargetConfig.radius_factor`)."""
     return float(4 / 3 * np.pi * (TARGET_RADIUS_FACTOR * radius_angstrom) ** 3)
 
 

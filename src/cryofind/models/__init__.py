@@ -1,8 +1,9 @@
 """Networks, and the folders they are kept in. Networks know nothing of files of data or of picks."""
 
-from cryofind.models.blocks import ToStrideTwo
+from cryofind.models.blocks import OUTPUT_STRIDE, ToStrideTwo
 from cryofind.models.card import CardObject, ModelCard, SeenRun, card_objects, parse_card
 from cryofind.models.fold import fold_batch_norm
+from cryofind.models.precision import choose_precision
 from cryofind.models.unet import ResidualUNet, build_network, network_multiple
 from cryofind.models.weights import (
     LoadedModel,
@@ -15,6 +16,7 @@ from cryofind.models.weights import (
 )
 
 __all__ = [
+    "OUTPUT_STRIDE",
     "CardObject",
     "LoadedModel",
     "ModelCard",
@@ -23,6 +25,7 @@ __all__ = [
     "ToStrideTwo",
     "build_network",
     "card_objects",
+    "choose_precision",
     "find_model",
     "fold_batch_norm",
     "initialize_from",

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+# Logits of every network lie on `VoxelGrid.coarsened(OUTPUT_STRIDE)` of its input.
+OUTPUT_STRIDE = 2
+
 
 def conv_norm(in_channels: int, out_channels: int, *, size: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
     """Return a 3D convolution without bias followed by BatchNorm, adjacent so that the norm can be folded.
@@ -70,6 +73,7 @@ class ToStrideTwo(nn.Module):
         logits = self.network(images)
         batch, channels, z, y, x = logits.shape
         # a mean over a view, because avg_pool3d has no bfloat16 kernel on CPUs
-        blocks = logits.reshape(batch, channels, z // 2, 2, y // 2, 2, x // 2, 2)
+        stride = OUTPUT_STRIDE
+        blocks = logits.reshape(batch, channels, z // stride, stride, y // stride, stride, x // stride, stride)
         averaged: Tensor = blocks.mean(dim=(3, 5, 7))
         return averaged

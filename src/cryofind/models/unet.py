@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cryofind.config import ModelConfig
 from cryofind.errors import ConfigError
-from cryofind.models.blocks import ToStrideTwo, conv_norm, residual_blocks, transposed_conv_norm
+from cryofind.models.blocks import OUTPUT_STRIDE, ToStrideTwo, conv_norm, residual_blocks, transposed_conv_norm
 from cryofind.registry import NETWORKS, Factory
 
 DEFAULT_MULTIPLE = 16
@@ -180,17 +180,18 @@ def _fit_to_stride_two(name: str, network: nn.Module, channels: int) -> nn.Modul
     multiple = network_multiple(network)
     # twice the multiple: norms over instances refuse a deepest level of one voxel
     size = 2 * multiple
+    half = size // OUTPUT_STRIDE
     was_training = network.training
     with torch.no_grad():
         found = tuple(network.eval()(torch.zeros(1, 1, size, size, size)).shape)
     network.train(was_training)
-    if found == (1, channels, size // 2, size // 2, size // 2):
+    if found == (1, channels, half, half, half):
         return network
     if found == (1, channels, size, size, size):
         return ToStrideTwo(network, multiple)
     raise ConfigError(
         f"model.network '{name}'",
-        f"turns an input of {size}^3 voxels into {found}, expected {channels} channels of {size // 2}^3 or {size}^3",
+        f"turns an input of {size}^3 voxels into {found}, expected {channels} channels of {half}^3 or {size}^3",
         "mend the plug-in",
     )
 

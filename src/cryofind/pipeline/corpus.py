@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from cryofind.config import Config
 from cryofind.errors import PicksError, ProjectError
-from cryofind.io import Project, TomogramEntry, fingerprint_volume, open_project
+from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.models import SeenRun
-from cryofind.pipeline.inputs import InputSelection, choose_one_per_run
+from cryofind.pipeline.inputs import InputSelection, choose_one_per_run, refuse_absent_runs
+from cryofind.pipeline.seen import remember_run
 from cryofind.preprocess import detect_polarity, preprocess_tomogram
 from cryofind.progress import report_progress
 from cryofind.train import TrainingRun
@@ -106,57 +107,98 @@ def read_corpus(paths: Sequence[Path], selection: InputSelection, config: Config
         If picks lie outside their tomogram.
     """
     projects = [open_project(path) for path in paths]
-    specs = _agree_on_objects(projects)
-    jobs = [(project, entry) for project in projects for entry in _annotated_entries(project, selection)]
+    refuse_absent_runs(selection.runs, [run for project in projects for run in project.runs])
+    jobs = [(project, entry) for project in projects for entry in _annotated_entries(project, selection, config)]
     if not jobs:
         advice = "give a project whose runs have picks; `cryofind info` says what is there"
         raise ProjectError(paths[0], "holds no annotated run with a tomogram", advice)
     _refuse_shared_names(jobs)
+    specs = _choose_objects(projects, jobs, selection, config)
     spacing = jobs[0][1].read_grid(voxel_spacing_angstrom=selection.voxel_spacing_angstrom).spacing_angstrom
-    occurring = {
-        name
-        for project, entry in jobs
-        for name in project.read_picks(selection.picks_uri, runs=(entry.run,)).object_names
-    }
-    kept = tuple(spec for spec in specs if spec.name in occurring or not spec.is_particle)
-    for spec in specs:
-        if spec not in kept:
-            logger.info("%s: no annotated pick, left out of the model", spec.name)
     runs = []
     with report_progress("reading", len(jobs)) as progress:
         for project, entry in jobs:
-            runs.append(_read_run(project, entry, selection, kept, spacing, config))
+            runs.append(_read_run(project, entry, selection, specs, spacing, config))
             progress.advance(note=entry.run)
-    return Corpus(kept, spacing, tuple(runs))
-
-
-def _agree_on_objects(projects: Sequence[Project]) -> tuple[ParticleSpec, ...]:
-    by_name: dict[str, ParticleSpec] = {}
-    for project in projects:
-        for spec in project.objects:
-            known = by_name.setdefault(spec.name, spec)
-            if (known.radius_angstrom, known.label) != (spec.radius_angstrom, spec.label):
-                problem = (
-                    f"has radius {spec.radius_angstrom} and label {spec.label}, "
-                    f"elsewhere {known.radius_angstrom} and {known.label}"
-                )
-                raise ProjectError(f"{project.path}: object {spec.name}", problem, "make the projects agree")
-    particles = [spec for spec in by_name.values() if spec.is_particle]
-    return tuple(sorted(particles, key=lambda spec: spec.label))
-
-
-def _annotated_entries(project: Project, selection: InputSelection) -> list[TomogramEntry]:
-    annotated = find_annotated_runs(project, selection)
-    if selection.tomogram_uri:
-        entries = project.select_tomograms(selection.tomogram_uri, runs=selection.runs)
-    else:
-        entries = choose_one_per_run(project, selection)
-    return [entry for entry in entries if entry.run in annotated]
+    return Corpus(specs, spacing, tuple(runs))
 
 
 def find_annotated_runs(project: Project, selection: InputSelection) -> set[str]:
     """Return the runs that have picks of the selection."""
     return {picks.run for picks in project.select_picks(selection.picks_uri)}
+
+
+def _annotated_entries(project: Project, selection: InputSelection, config: Config) -> list[TomogramEntry]:
+    annotated = find_annotated_runs(project, selection)
+    if config.targets.kind == "labels":
+        annotated = {labels.run for labels in project.select_segmentations(_labels_uri(config))}
+    if selection.tomogram_uri:
+        runs = tuple(run for run in selection.runs if run in project.runs)
+        entries = () if selection.runs and not runs else project.select_tomograms(selection.tomogram_uri, runs=runs)
+    else:
+        entries = choose_one_per_run(project, selection)
+    return [entry for entry in entries if entry.run in annotated]
+
+
+def _choose_objects(
+    projects: Sequence[Project],
+    jobs: Sequence[tuple[Project, TomogramEntry]],
+    selection: InputSelection,
+    config: Config,
+) -> tuple[ParticleSpec, ...]:
+    """Return the objects that are annotated somewhere, in the order of their labels."""
+    from_labels = config.targets.kind == "labels"
+    specs = _agree_on_objects(projects, labels_must_agree=from_labels)
+    occurring = {
+        name
+        for project, entry in jobs
+        for name in (
+            _labelled_objects(project, entry, config)
+            if from_labels
+            else project.read_picks(selection.picks_uri, runs=(entry.run,)).object_names
+        )
+    }
+    kept = tuple(spec for spec in specs if spec.name in occurring and (from_labels or spec.is_particle))
+    for spec in specs:
+        if spec not in kept:
+            logger.info("%s: not annotated, left out of the model", spec.name)
+    if not kept:
+        raise ProjectError(projects[0].path, "annotates none of its objects", "add picks or labels of them")
+    return kept
+
+
+def _agree_on_objects(projects: Sequence[Project], *, labels_must_agree: bool) -> tuple[ParticleSpec, ...]:
+    by_name: dict[str, ParticleSpec] = {}
+    for project in projects:
+        for spec in project.objects:
+            known = by_name.setdefault(spec.name, spec)
+            if known.radius_angstrom != spec.radius_angstrom:
+                problem = f"has radius {spec.radius_angstrom}, elsewhere {known.radius_angstrom}"
+                raise ProjectError(f"{project.path}: object {spec.name}", problem, "make the projects agree")
+            if labels_must_agree and known.label != spec.label:
+                problem = f"has label {spec.label}, elsewhere {known.label}"
+                raise ProjectError(f"{project.path}: object {spec.name}", problem, "make the projects agree")
+    specs = sorted(by_name.values(), key=lambda spec: spec.label)
+    if len({spec.label for spec in specs}) == len(specs):
+        return tuple(specs)
+    if labels_must_agree:
+        raise ProjectError(projects[0].path, "two objects have the same label", "make the projects agree")
+    # Picks name their object, so labels of several projects that clash can be numbered anew.
+    return tuple(replace(spec, label=label) for label, spec in enumerate(specs, start=1))
+
+
+def _labelled_objects(project: Project, entry: TomogramEntry, config: Config) -> set[str]:
+    volume = _read_segmentation(project, entry, _labels_uri(config), "targets.segmentation")
+    found = [label for label in np.unique(volume.labels_zyx).tolist() if label]
+    for label in found:
+        if label not in volume.names_by_label:
+            where = f"{project.path}: segmentation of run {entry.run}"
+            raise ProjectError(where, f"has label {label}, which no object has", "add the object to the project")
+    return {volume.names_by_label[label] for label in found}
+
+
+def _labels_uri(config: Config) -> str:
+    return config.targets.segmentation or "*"
 
 
 def _refuse_shared_names(jobs: Sequence[tuple[Project, TomogramEntry]]) -> None:
@@ -188,18 +230,6 @@ def read_annotated(project: Project, entry: TomogramEntry, selection: InputSelec
         )
         raise PicksError(f"{project.path}: run {entry.run}", problem, "check unit, axis order and voxel spacing")
     return tomogram, picks
-
-
-def remember_run(tomogram: Tomogram, truth: Picks, *, role: str) -> SeenRun:
-    """Return what lets a run be recognised later, whatever its file, name or flavour."""
-    return SeenRun.model_validate(
-        {
-            "run": tomogram.run,
-            "role": role,
-            "volume_sha256": (fingerprint_volume(tomogram.volume_zyx),),
-            "picks_sha256": truth.fingerprint(),
-        }
-    )
 
 
 def _read_run(
@@ -238,7 +268,7 @@ def _read_labels(
     """Return the run's label volume on a grid with label = channel + 1, if targets are labels."""
     if config.targets.kind != "labels":
         return None
-    volume = _read_segmentation(project, entry, config.targets.segmentation or "*", "targets.segmentation")
+    volume = _read_segmentation(project, entry, _labels_uri(config), "targets.segmentation")
     channels = np.zeros(256, dtype=np.uint8)
     for channel, spec in enumerate(specs):
         channels[spec.label] = channel + 1

@@ -1,17 +1,19 @@
 """`cryofind demo`: the whole road on phantoms, without data and without a GPU."""
 
 import logging
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cryofind.atomic import write_json
 from cryofind.config import Config, load_config
-from cryofind.errors import OutputError
 from cryofind.io import open_project
 from cryofind.pipeline.handover import submit_picks
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.pick import PICKS_NAME, pick_into_folder
 from cryofind.pipeline.picker import load_model
+from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment
 from cryofind.pipeline.scoring import score_paths
 from cryofind.pipeline.train import TrainRequest, train_model
 from cryofind.report import draw_slices
@@ -21,6 +23,7 @@ from cryofind.types import Picks
 
 logger = logging.getLogger("cryofind")
 
+MADE_BY = "cryofind demo"
 SHIPPED_MODEL = "phantom"
 
 LEARNING_RUNS = ("PHANTOM_1", "PHANTOM_2", "PHANTOM_3", "PHANTOM_4")
@@ -65,7 +68,10 @@ def run_demo(out: Path, *, shipped: bool = False, seed: int = 0) -> list[str]:
         If `out` holds something that no demo made.
     """
     started = time.perf_counter()
-    _check_folder(out)
+    claim_folder(out, MADE_BY)
+    for part in ("project", "model", "picks"):
+        shutil.rmtree(out / part, ignore_errors=True)
+    write_json(out / RECORD_NAME, {"made_by": MADE_BY, "environment": describe_environment()})
     project = out / "project"
     runs = (HELD_OUT_RUN,) if shipped else (*LEARNING_RUNS, THRESHOLD_RUN, HELD_OUT_RUN)
     logger.info("making %d phantom tomograms of %s voxels", len(runs), " x ".join(map(str, SHAPE_ZYX)))
@@ -82,13 +88,6 @@ def run_demo(out: Path, *, shipped: bool = False, seed: int = 0) -> list[str]:
         f"picks: {out / 'picks' / PICKS_NAME}; submission: {out / 'submission.csv'}; picture: {out / 'picks.png'}",
         f"done in {time.perf_counter() - started:.0f} s",
     ]
-
-
-def _check_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(out, "is a file, expected a folder", "choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "project").is_dir():
-        raise OutputError(out, "holds other files", "choose an empty or new folder for --out")
 
 
 def _train(configuration: Path, model: Path, seed: int) -> Path:

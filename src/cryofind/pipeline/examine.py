@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,11 +19,15 @@ from cryofind.io import (
     format_description,
     open_project,
 )
+from cryofind.pipeline.ensembles import ENSEMBLE_NAME, member_folders
 from cryofind.pipeline.pick import PICKS_NAME
 from cryofind.pipeline.points import is_points, read_points
 from cryofind.pipeline.records import read_record
 from cryofind.preprocess import detect_polarity, match_spacing
 from cryofind.types import Picks, Tomogram
+
+if TYPE_CHECKING:
+    from cryofind.models import ModelCard
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ def describe(path: Path) -> list[str]:
     CryofindError
         If nothing there can be understood.
     """
-    if (path / "model.json").is_file():
-        return _describe_model(path)
+    if (path / "model.json").is_file() or (path / ENSEMBLE_NAME).is_file():
+        return [line for member in member_folders(path) for line in _describe_model(member)]
     if (path / PICKS_NAME).is_file():
         return _describe_result(path)
     if is_points(path):
@@ -146,7 +151,7 @@ def examine_input(path: Path, model: str | None = None) -> Findings:
     return Findings(tuple(lines), problems > 0)
 
 
-def _examine_tomogram(project: Project, entry: TomogramEntry, card: object) -> list[str]:
+def _examine_tomogram(project: Project, entry: TomogramEntry, card: "ModelCard | None") -> list[str]:
     try:
         tomogram = entry.read()
         findings = [*tomogram.notes, *diagnose_tomogram(tomogram)]
@@ -159,20 +164,27 @@ def _examine_tomogram(project: Project, entry: TomogramEntry, card: object) -> l
 
 
 def _examine_picks(project: Project, tomogram: Tomogram) -> list[str]:
-    picks = project.read_picks(runs=(tomogram.run,))
-    if not len(picks):
+    owners = sorted({f"{entry.user}/{entry.session}" for entry in project.select_picks(runs=(tomogram.run,))})
+    if not owners:
         return ["no annotated picks"]
+    return [line for owner in owners for line in _examine_picks_of(owner, project, tomogram)]
+
+
+def _examine_picks_of(owner: str, project: Project, tomogram: Tomogram) -> list[str]:
+    picks = project.read_picks(f"*:{owner}", runs=(tomogram.run,))
+    if not len(picks):
+        return [f"no picks of {owner}"]
     outside = int((~tomogram.grid.contains(picks.positions_zyx_angstrom)).sum())
     if outside:
-        return [f"problem: {outside} of {len(picks)} picks lie outside the tomogram; check unit and axis order"]
+        return [
+            f"problem: {outside} of {len(picks)} picks of {owner} lie outside the tomogram; check unit and axis order"
+        ]
     depth = np.percentile(picks.positions_zyx_angstrom[:, 0], [2, 98])
-    return [f"{len(picks)} annotated picks, at z {depth[0]:.0f} to {depth[1]:.0f} A"]
+    return [f"{len(picks)} annotated picks of {owner}, at z {depth[0]:.0f} to {depth[1]:.0f} A"]
 
 
-def _examine_fit(tomogram: Tomogram, card: object) -> list[str]:
-    from cryofind.models import ModelCard
-
-    if not isinstance(card, ModelCard):
+def _examine_fit(tomogram: Tomogram, card: "ModelCard | None") -> list[str]:
+    if card is None:
         return []
     findings: list[str] = []
     try:

@@ -7,6 +7,7 @@ from cryofind import czii
 from cryofind.atomic import write_beside
 from cryofind.errors import SubmissionError
 from cryofind.export import Centre, export_picks, validate_submission, write_submission
+from cryofind.io.extent import check_picks_inside
 from cryofind.pipeline.points import read_points
 
 
@@ -18,14 +19,23 @@ def submit_picks(source: Path, out: Path, *, all_candidates: bool = False) -> tu
     SubmissionError
         If an object is not one of the challenge's, or a check fails; then no file is left.
     """
+    if _is_submission(source):
+        validate_submission(source)
     points = read_points(source)
     picks = points.picks if all_candidates else points.picks.only_selected()
-    grids = set(points.grids.values())
-    grid = grids.pop() if len(grids) == 1 else czii.TOMOGRAM_GRID
+    check_picks_inside(picks, {**dict.fromkeys(picks.run_names, czii.TOMOGRAM_GRID), **points.grids}, subject=source)
+    grid = max([*points.grids.values()] or [czii.TOMOGRAM_GRID], key=lambda grid: grid.extent_zyx_angstrom)
     with write_beside(out) as partial:
         count = write_submission(partial, picks, runs=points.runs or None)
         notes = _name_file(lambda: validate_submission(partial, runs=points.runs or None, grid=grid), partial, out)
     return count, notes
+
+
+def _is_submission(source: Path) -> bool:
+    if source.suffix.lower() != ".csv" or not source.is_file():
+        return False
+    with open(source, encoding="utf-8-sig", errors="replace") as file:
+        return file.readline().startswith("id,")
 
 
 def _name_file(check: Callable[[], tuple[str, ...]], partial: Path, out: Path) -> tuple[str, ...]:

@@ -1,11 +1,14 @@
 """Which tomograms a command works on."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryofind.errors import CryofindError, ProjectError
+from cryofind.errors import CryofindError, ProjectError, advise_known_names
 from cryofind.io import Project, TomogramEntry, open_project
+
+logger = logging.getLogger("cryofind")
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,16 @@ def collect_tomograms(
     for path in inputs:
         try:
             project = open_project(path)
-            entries.extend(choose_one_per_run(project, selection, preferred_flavours=preferred_flavours))
+            chosen = choose_one_per_run(project, selection, preferred_flavours=preferred_flavours)
+            entries.extend(chosen)
+            failed.extend(_name_runs_left_out(project, selection, chosen))
         except CryofindError as error:
             failed.append(FailedItem(str(path), error))
         else:
             projects.append(project)
     _refuse_repeated_runs(entries)
-    _refuse_absent_runs(selection.runs, entries, projects)
+    if projects:
+        refuse_absent_runs(selection.runs, [run for project in projects for run in project.runs])
     return CollectedInputs(tuple(projects), tuple(entries), tuple(failed))
 
 
@@ -129,9 +135,35 @@ def _refuse_repeated_runs(entries: Sequence[TomogramEntry]) -> None:
             raise ProjectError(f"run {entry.run}", problem, "pick them into two folders, or rename one")
 
 
-def _refuse_absent_runs(runs: Sequence[str], entries: Sequence[TomogramEntry], projects: Sequence[Project]) -> None:
-    found = {entry.run for entry in entries}
-    absent = [run for run in runs if run not in found]
-    if absent and projects:
-        known = ", ".join(sorted({run for project in projects for run in project.runs})[:20])
-        raise ProjectError(f"--run {absent[0]}", "is not in the input", f"known runs: {known or 'none'}")
+def refuse_absent_runs(asked: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse runs that are asked for and not there.
+
+    Raises
+    ------
+    ProjectError
+        With the nearest known run.
+    """
+    for run in asked:
+        if run not in known:
+            raise ProjectError(f"--run {run}", "is not in the input", advise_known_names(run, sorted(known)[:20]))
+
+
+def _name_runs_left_out(
+    project: Project, selection: InputSelection, chosen: Sequence[TomogramEntry]
+) -> list[FailedItem]:
+    """Return the runs that lack the tomogram asked for; those without any are only mentioned if none was."""
+    found = {entry.run for entry in chosen}
+    left_out = [run for run in project.runs if run not in found and (not selection.runs or run in selection.runs)]
+    if not (selection.tomogram_uri or selection.runs):
+        if left_out:
+            logger.warning("no tomogram of %s", ", ".join(left_out))
+        return []
+    asked = f" '{selection.tomogram_uri}'" if selection.tomogram_uri else ""
+    return [
+        FailedItem(
+            str(project.path),
+            ProjectError(f"{project.path}: run {run}", f"has no tomogram{asked}", "check --tomogram and --run"),
+            run,
+        )
+        for run in left_out
+    ]

@@ -1,17 +1,21 @@
 """`cryofind pick`: tomograms in, a folder of picks out, resumable run by run."""
 
 import logging
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cryofind
 from cryofind.atomic import write_json
 from cryofind.errors import EXIT_PARTIAL, EXIT_USAGE, CryofindError, OutputError
 from cryofind.io import (
     TomogramEntry,
     fingerprint_volume,
+    picks_json_path,
     segmentation_zarr_path,
     write_copick_config,
     write_picks_overlay,
@@ -23,6 +27,7 @@ from cryofind.pipeline.inputs import CollectedInputs, FailedItem, InputSelection
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.records import (
     RECORD_NAME,
+    claim_folder,
     describe_environment,
     hash_document,
     hash_file,
@@ -30,10 +35,11 @@ from cryofind.pipeline.records import (
     timestamp,
 )
 from cryofind.progress import report_progress
-from cryofind.types import Picks, Tomogram
+from cryofind.types import LabelVolume, Picks, Tomogram
 
 logger = logging.getLogger("cryofind")
 
+MADE_BY = "cryofind pick"
 PICKS_NAME = "picks.csv"
 USER, SESSION = "cryofind", "1"
 
@@ -74,54 +80,88 @@ def pick_into_folder(
 ) -> PickSummary:
     """Pick every tomogram of the inputs and write `picks.csv`, a copick overlay and `run.json` into `out`.
 
-    A run whose record in `out` matches model, recipe and voxels is kept as it is. A tomogram that fails is named and
-    left out; the others are picked.
+    A run whose record in `out` matches model, recipe and voxels is kept as it is; so are other runs that an earlier
+    call of the same model and recipe picked into `out`. A tomogram that fails is named and left out; the others are
+    picked.
 
     Raises
     ------
     OutputError
-        If `out` is something else's folder or cannot be written.
+        If `out` is something else's folder, was made by another model or recipe, or cannot be written.
     ProjectError
         If the inputs are ambiguous.
     """
-    _check_output_folder(out)
     started = time.perf_counter()
-    collected = collect_tomograms(inputs, selection, preferred_flavours=picker.card.flavours)
     job = _PickJob(out, picker, selection, with_segmentation)
-    records, failed = [], list(collected.failed)
+    job.check_folder()
+    collected = collect_tomograms(inputs, selection, preferred_flavours=picker.card.flavours)
+    picked, failed = [], list(collected.failed)
     with report_progress("picking", len(collected.entries)) as progress:
         for entry in collected.entries:
             try:
-                records.append(job.pick_one(entry))
+                picked.append(job.pick_one(entry))
             except CryofindError as error:
+                job.forget(entry.run)
                 failed.append(FailedItem(str(entry.path), error, entry.run))
             progress.advance(note=entry.run)
+    records = job.read_finished_runs()
     picks = Picks.concatenate(Picks.from_csv(out / "runs" / record["run"] / PICKS_NAME) for record in records)
     if records:
         picks.to_csv(out / PICKS_NAME)
-        _write_configuration(out, picker, collected)
-        _write_record(out, job, records, failed, seconds=time.perf_counter() - started)
-    return PickSummary(picks, tuple(records), tuple(failed))
+        job.write_configuration(collected)
+        job.write_record(records, failed, seconds=time.perf_counter() - started)
+    return PickSummary(picks, tuple(picked), tuple(failed))
 
 
 @dataclass(frozen=True)
 class _PickJob:
+    """What every tomogram of a call has in common, and the folder it fills."""
+
     out: Path
     picker: Picker
     selection: InputSelection
     with_segmentation: bool
 
-    @property
-    def recipe_hash(self) -> str:
+    @cached_property
+    def recipe_sha256(self) -> str:
         """Identity of model and settings: with the voxels' hash it decides whether a result is still good."""
         return hash_document(
             {
+                "version": cryofind.__version__,
                 "models": [model_hash(folder) for folder in self.picker.folders],
                 "config": self.picker.config.model_dump(mode="json"),
                 "segmentation": self.with_segmentation,
-                "voxel_spacing": self.selection.voxel_spacing_angstrom,
             }
         )
+
+    def check_folder(self) -> None:
+        """Refuse a folder that this job may not fill.
+
+        Raises
+        ------
+        OutputError
+            If it is something else's, or of another model or recipe.
+        """
+        record = claim_folder(self.out, MADE_BY)
+        if record and record.get("recipe_sha256") != self.recipe_sha256:
+            problem = "holds picks of another model, recipe or version of cryofind"
+            raise OutputError(self.out, problem, "choose a new folder for --out")
+
+    def _mark_folder(self) -> None:
+        """Say whose folder it is before anything else is in it, so that a call that is cut off can go on."""
+        if not (self.out / RECORD_NAME).exists():
+            write_json(self.out / RECORD_NAME, {"made_by": MADE_BY, "recipe_sha256": self.recipe_sha256})
+
+    def forget(self, run: str) -> None:
+        """Remove what an earlier call left of a run that cannot be picked any more."""
+        shutil.rmtree(self.out / "runs" / run, ignore_errors=True)
+        for spec in self.picker.specs:
+            picks_json_path(self.out, run, USER, SESSION, spec.name).unlink(missing_ok=True)
+
+    def read_finished_runs(self) -> list[dict[str, Any]]:
+        """Return the records of all finished runs in the folder, by run."""
+        folders = sorted(path for path in (self.out / "runs").glob("*") if path.is_dir())
+        return [record for record in map(read_record, folders) if record]
 
     def pick_one(self, entry: TomogramEntry) -> dict[str, Any]:
         """Pick one tomogram, or keep the finished result of an earlier call; return its record."""
@@ -130,7 +170,11 @@ class _PickJob:
             voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom,
             allow_missing_chunks=self.selection.allow_missing_chunks,
         )
-        key = {"recipe": self.recipe_hash, "volume_sha256": fingerprint_volume(tomogram.volume_zyx)}
+        key = {
+            "recipe_sha256": self.recipe_sha256,
+            "volume_sha256": fingerprint_volume(tomogram.volume_zyx),
+            "grid": [list(tomogram.grid.spacing_zyx_angstrom), list(tomogram.grid.origin_zyx_angstrom)],
+        }
         folder = self.out / "runs" / entry.run
         finished = _read_finished(folder, key)
         if finished is not None:
@@ -140,6 +184,7 @@ class _PickJob:
         result = self.picker.pick_tomogram(tomogram)
         for note in result.notes:
             logger.info("%s: %s", entry.run, note)
+        self._mark_folder()
         result.picks.to_csv(folder / PICKS_NAME)
         self._write_overlay(tomogram, result.picks)
         if self.picker.config.predict.keep_probabilities:
@@ -149,7 +194,7 @@ class _PickJob:
         record = {
             **_describe_run(entry, tomogram, result.picks),
             "key": key,
-            "in_sample": _is_in_sample(self.picker, key["volume_sha256"]),
+            "in_sample": any(key["volume_sha256"] in run.volume_sha256 for run in self.picker.seen_runs),
             "notes": list(result.notes),
             "seconds": {"read": round(read_seconds, 3), **result.seconds},
             "picks_csv_sha256": hash_file(folder / PICKS_NAME),
@@ -170,21 +215,51 @@ class _PickJob:
             objects=names,
         )
 
-    def _write_segmentation(self, tomogram: Tomogram, labels: Any) -> None:
+    def _write_segmentation(self, tomogram: Tomogram, labels: LabelVolume) -> None:
         path = segmentation_zarr_path(
             self.out, tomogram.run, tomogram.grid.spacing_angstrom, USER, SESSION, "particles", is_multilabel=True
         )
         write_segmentation_zarr(path, labels)
 
+    def write_configuration(self, collected: CollectedInputs) -> None:
+        """Write a copick configuration, so that copick's own tools open the folder."""
+        static_roots = {project.static_root or project.overlay_root for project in collected.projects} - {None}
+        write_copick_config(
+            self.out / "copick.json",
+            name="cryofind picks",
+            objects=self.picker.specs,
+            overlay_root=self.out,
+            static_root=static_roots.pop() if len(static_roots) == 1 else None,
+        )
 
-def _check_output_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(out, "is a file, expected a folder", "choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / RECORD_NAME).is_file() and not (out / "runs").is_dir():
-        raise OutputError(out, "holds other files", "choose an empty or new folder for --out")
+    def write_record(self, records: list[dict[str, Any]], failed: list[FailedItem], *, seconds: float) -> None:
+        """Write `run.json`: what made the picks, from what, and what failed."""
+        members = zip(self.picker.cards, self.picker.folders, strict=True)
+        document = {
+            "made_by": MADE_BY,
+            "recipe_sha256": self.recipe_sha256,
+            "finished": timestamp(),
+            "seconds": round(seconds, 3),
+            "environment": describe_environment(),
+            "config": self.picker.config.model_dump(mode="json"),
+            "models": [
+                {
+                    "name": card.name,
+                    "path": str(folder.resolve()),
+                    "sha256": model_hash(folder),
+                    "training_runs": [run.model_dump(mode="json") for run in card.training_runs],
+                }
+                for card, folder in members
+            ],
+            "objects": [vars(spec) for spec in self.picker.specs],
+            "thresholds": self.picker.card.thresholds,
+            "runs": records,
+            "failed": [{"item": item.item, "run": item.run, "error": str(item.error)} for item in failed],
+        }
+        write_json(self.out / RECORD_NAME, document)
 
 
-def _read_finished(folder: Path, key: dict[str, str]) -> dict[str, Any] | None:
+def _read_finished(folder: Path, key: dict[str, Any]) -> dict[str, Any] | None:
     """Return the record of a run if it was made by the same recipe from the same voxels and is undamaged."""
     try:
         record = read_record(folder)
@@ -207,42 +282,3 @@ def _describe_run(entry: TomogramEntry, tomogram: Tomogram, picks: Picks) -> dic
         "candidates": len(picks),
         "selected": {name: int((chosen.objects == name).sum()) for name in chosen.object_names},
     }
-
-
-def _is_in_sample(picker: Picker, volume_sha256: str) -> bool:
-    return any(volume_sha256 in run.volume_sha256 for card in picker.cards for run in card.training_runs)
-
-
-def _write_configuration(out: Path, picker: Picker, collected: CollectedInputs) -> None:
-    """Write a copick configuration, so that copick's own tools open the folder."""
-    static_roots = {project.static_root or project.overlay_root for project in collected.projects} - {None}
-    static_root = static_roots.pop() if len(static_roots) == 1 else None
-    write_copick_config(
-        out / "copick.json", name="cryofind picks", objects=picker.specs, overlay_root=out, static_root=static_root
-    )
-
-
-def _write_record(
-    out: Path, job: _PickJob, records: list[dict[str, Any]], failed: list[FailedItem], *, seconds: float
-) -> None:
-    document = {
-        "made_by": "cryofind pick",
-        "finished": timestamp(),
-        "seconds": round(seconds, 3),
-        "environment": describe_environment(),
-        "config": job.picker.config.model_dump(mode="json"),
-        "models": [
-            {
-                "name": card.name,
-                "path": str(folder.resolve()),
-                "sha256": model_hash(folder),
-                "training_runs": [run.model_dump(mode="json") for run in card.training_runs],
-            }
-            for card, folder in zip(job.picker.cards, job.picker.folders, strict=True)
-        ],
-        "objects": [vars(spec) for spec in job.picker.specs],
-        "thresholds": job.picker.card.thresholds,
-        "runs": records,
-        "failed": [{"item": item.item, "run": item.run, "error": str(item.error)} for item in failed],
-    }
-    write_json(out / RECORD_NAME, document)

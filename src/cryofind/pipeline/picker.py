@@ -14,10 +14,11 @@ from torch import nn
 from cryofind.config import Config, load_config
 from cryofind.errors import ModelError
 from cryofind.locate import find_picks
-from cryofind.models import ModelCard, find_model, load_model_folder, network_multiple
+from cryofind.models import ModelCard, SeenRun, find_model, load_model_folder
+from cryofind.pipeline.candidates import find_candidates, predict_tomogram
 from cryofind.pipeline.ensembles import member_folders
-from cryofind.pipeline.selection import select_picks
-from cryofind.predict import predict_probabilities, segment_probabilities
+from cryofind.pipeline.tuning import Tuning
+from cryofind.predict import segment_probabilities
 from cryofind.preprocess import preprocess_tomogram
 from cryofind.types import UNNAMED_RUN, LabelVolume, ParticleSpec, Picks, ProbabilityVolume, Tomogram, VoxelGrid
 
@@ -73,6 +74,11 @@ class Picker:
         return self.cards[0]
 
     @property
+    def seen_runs(self) -> tuple[SeenRun, ...]:
+        """Runs that any member was trained, validated or tuned on."""
+        return tuple(run for card in self.cards for run in card.training_runs)
+
+    @property
     def specs(self) -> tuple[ParticleSpec, ...]:
         """What the model looks for, in channel order."""
         return self.card.specs()
@@ -108,34 +114,26 @@ class Picker:
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
-            prepared = preprocess_tomogram(
-                tomogram,
-                self.config.preprocess,
-                spacing_angstrom=self.card.voxel_spacing_angstrom,
-                polarity=self.card.polarity,
-            )
+            prepared = self.prepare(tomogram)
         with _timed(seconds, "network"):
-            probabilities = self.predict(prepared)
+            probabilities = predict_tomogram(self.networks, prepared, self.specs, self.card.activation, self.config)
         with _timed(seconds, "locate"):
-            picks = self.select(find_picks(probabilities, self.specs, self.config.locate, grid=prepared.grid))
+            candidates = find_picks(probabilities, self.specs, self.config.locate, grid=prepared.grid)
+            picks = Tuning(self.card.thresholds, self.card.calibration, {}).select(candidates)
         return PickResult(picks, probabilities, prepared.notes, seconds)
 
-    def predict(self, prepared: Tomogram) -> ProbabilityVolume:
-        """Return the probability volumes of a preprocessed tomogram."""
-        return predict_probabilities(
-            self.networks,
-            np.asarray(prepared.volume_zyx, dtype=np.float32),
-            prepared.grid,
-            run=prepared.run,
-            objects=[spec.name for spec in self.specs],
-            activation=self.card.activation,
-            config=self.config.predict,
-            multiple=max(network_multiple(network) for network in self.networks),
+    def prepare(self, tomogram: Tomogram) -> Tomogram:
+        """Return a tomogram with the voxel spacing, grey values and contrast that the model expects."""
+        return preprocess_tomogram(
+            tomogram,
+            self.config.preprocess,
+            spacing_angstrom=self.card.voxel_spacing_angstrom,
+            polarity=self.card.polarity,
         )
 
-    def select(self, candidates: Picks) -> Picks:
-        """Return the candidates with calibrated scores and `selected` set by the model's thresholds."""
-        return select_picks(candidates, self.card.calibration, self.card.thresholds)
+    def find_candidates(self, tomogram: Tomogram) -> Picks:
+        """Return a model's candidates with raw scores: before calibration and thresholds."""
+        return find_candidates(self.networks, self.prepare(tomogram), self.specs, self.card.activation, self.config)
 
     def segment(self, probabilities: ProbabilityVolume, grid: VoxelGrid) -> LabelVolume:
         """Return the label volume of a tomogram with this grid."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from cryofind.errors import OutputError, PicksError
 from cryofind.io import Project, open_project, read_picks_json, read_points_table
+from cryofind.pipeline.inputs import refuse_absent_runs
 from cryofind.pipeline.pick import PICKS_NAME
 from cryofind.pipeline.records import RECORD_NAME, read_record
 from cryofind.types import ParticleSpec, Picks, VoxelGrid
@@ -63,6 +64,7 @@ def read_points(path: Path, *, runs: Sequence[str] = (), picks_uri: str = "") ->
     source = _read_any(path, picks_uri)
     if not runs:
         return source
+    refuse_absent_runs(runs, source.runs)
     keep = [run for run in source.runs if run in set(runs)]
     kept = source.picks.where(np.isin(source.picks.runs, list(runs)))
     return PointSource(path, kept, source.objects, tuple(keep), source.grids, source.record)
@@ -124,7 +126,8 @@ def _from_project(project: Project, picks_uri: str) -> PointSource:
     picks = project.read_picks(picks_uri)
     annotated = {entry.run for entry in project.select_picks(picks_uri)}
     runs = tuple(run for run in project.runs if run in annotated)
-    return PointSource(project.path, picks, project.objects, runs, {}, {})
+    grids = {run: grid for run in runs if (grid := project.grid_of_run(run)) is not None}
+    return PointSource(project.path, picks, project.objects, runs, grids, {})
 
 
 def _holds_only_picks_json(folder: Path) -> bool:

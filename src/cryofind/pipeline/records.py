@@ -53,6 +53,31 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def claim_folder(out: Path, made_by: str) -> dict[str, Any]:
+    """Return the record of an earlier call of the same command in `out`; an empty one if the folder is new.
+
+    Parameters
+    ----------
+    out
+        Folder that a command is about to fill.
+    made_by
+        The command, such as `cryofind pick`.
+
+    Raises
+    ------
+    OutputError
+        If `out` is a file, or holds what another command or program made.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(out, "is a file, expected a folder", "choose another --out")
+    if not out.is_dir() or not any(out.iterdir()):
+        return {}
+    record = read_record(out) or {}
+    if record.get("made_by") != made_by:
+        raise OutputError(out, f"holds other files than those of `{made_by}`", "choose an empty or new folder")
+    return record
+
+
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return the `run.json` of a result folder, or None if there is none.
 

@@ -1,15 +1,17 @@
 """`cryofind score`: two sets of picks, or of label volumes, against each other."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cryofind.config import load_config
 from cryofind.errors import InSampleError, PicksError
-from cryofind.io import Project, open_project
+from cryofind.io import open_project
+from cryofind.pipeline.pick import PICKS_NAME, SESSION, USER
 from cryofind.pipeline.points import PointSource, choose_specs, read_points
 from cryofind.scoring import dice_from_overlaps, measure_overlaps, score
 from cryofind.types import LabelVolume, Picks, ScoreReport
@@ -70,30 +72,49 @@ def _choose_runs(predicted: PointSource, reference: PointSource) -> tuple[str, .
 def find_in_sample_runs(predicted: PointSource, truth: Picks) -> list[str]:
     """Return the runs of the truth that the model behind a result folder has seen in training or tuning."""
     seen = {run["run"] for run in predicted.record.get("runs", []) if run.get("in_sample")}
-    hashes = {
-        training["picks_sha256"] for model in predicted.record.get("models", []) for training in model["training_runs"]
-    }
-    return [run for run in truth.run_names if run in seen or truth.of_run(run).fingerprint() in hashes]
+    trained_on = [training for model in predicted.record.get("models", []) for training in model["training_runs"]]
+    hashes = {training["picks_sha256"] for training in trained_on} - {""}
+    found = [run for run in truth.run_names if run in seen or truth.of_run(run).fingerprint() in hashes]
+    for run in sorted({training["run"] for training in trained_on} & set(truth.run_names) - set(found)):
+        logger.warning("run %s has the name of a run that the model has seen, with other voxels and picks", run)
+    return found
 
 
 def score_segmentations(predictions: Path, truth: Path, *, runs: Sequence[str] = ()) -> dict[str, float]:
     """Return the Dice of the multilabel segmentations of two projects, by object, pooled over runs.
 
+    Of a folder written by `cryofind pick` only its own segmentations count. Runs of the truth that were picked
+    without a segmentation are refused, not left out.
+
     Raises
     ------
     PicksError
-        If a side has no multilabel segmentation, or none for the same run.
+        If a side has no multilabel segmentation of a run, or several.
     """
-    predicted, reference = (_read_label_volumes(open_project(path), runs) for path in (predictions, truth))
-    shared = [run for run in reference if run in predicted]
-    if not shared:
-        raise PicksError(predictions, "shares no segmented run with the truth", "pick with --segmentation")
-    return dice_from_overlaps(measure_overlaps(predicted[run], reference[run]) for run in shared)
+    predicted = _find_segmentations(predictions, runs)
+    reference = _find_segmentations(truth, runs)
+    asked = read_points(predictions).record.get("runs")
+    scored = [run for run in reference if asked is None or run in {record["run"] for record in asked}]
+    missing = [run for run in scored if run not in predicted]
+    if missing or not scored:
+        problem = f"has no segmentation of run {missing[0]}" if missing else "shares no segmented run with the truth"
+        raise PicksError(predictions, problem, "pick with --segmentation, or choose with --run")
+    return dice_from_overlaps(measure_overlaps(predicted[run](), reference[run]()) for run in scored)
 
 
-def _read_label_volumes(project: Project, runs: Sequence[str]) -> dict[str, LabelVolume]:
+def _find_segmentations(path: Path, runs: Sequence[str]) -> dict[str, Callable[[], LabelVolume]]:
+    """Return a reader of the multilabel segmentation of every run."""
+    project = open_project(path)
+    own = f"*:{USER}/{SESSION}" if (path / PICKS_NAME).is_file() else "*"
     names = {spec.label: spec.name for spec in project.objects}
-    entries = [entry for entry in project.segmentations if entry.is_multilabel and (not runs or entry.run in runs)]
-    if not entries:
-        raise PicksError(project.path, "holds no multilabel segmentation", "pick with --segmentation")
-    return {entry.run: entry.read(names) for entry in entries}
+    readers: dict[str, Callable[[], LabelVolume]] = {}
+    for entry in project.select_segmentations(f"{own}?multilabel=true") if project.segmentations else ():
+        if runs and entry.run not in runs:
+            continue
+        if entry.run in readers:
+            problem = "has several multilabel segmentations"
+            raise PicksError(f"{path}: run {entry.run}", problem, "keep one of them in the project")
+        readers[entry.run] = partial(entry.read, names)
+    if not readers:
+        raise PicksError(path, "holds no multilabel segmentation", "pick with --segmentation")
+    return readers

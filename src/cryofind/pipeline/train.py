@@ -1,44 +1,44 @@
 """`cryofind train`: annotated runs in, a model folder out."""
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from torch import nn
 
 from cryofind.atomic import write_json
 from cryofind.config import Config
-from cryofind.errors import ConfigError, ModelError, ProjectError
-from cryofind.locate import find_picks
+from cryofind.errors import ConfigError, InSampleError, OutputError, ProjectError
 from cryofind.models import (
+    LoadedModel,
     ModelCard,
-    SeenRun,
     build_network,
     card_objects,
     find_model,
     initialize_from,
     load_model_folder,
-    network_multiple,
+    model_hash,
     save_model,
 )
+from cryofind.pipeline.candidates import find_candidates
 from cryofind.pipeline.corpus import AnnotatedRun, Corpus, read_corpus
 from cryofind.pipeline.ensembles import write_ensemble
 from cryofind.pipeline.inputs import InputSelection
-from cryofind.pipeline.records import RECORD_NAME, describe_environment, timestamp
-from cryofind.pipeline.tune import Tuning, best_f_beta, describe_tuning, fit_tuning, score_left_out, weigh_f_beta
-from cryofind.predict import predict_probabilities
+from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, timestamp
+from cryofind.pipeline.seen import is_seen
+from cryofind.pipeline.tuning import Tuning, best_f_beta, fit_tuning, score_left_out, weigh_f_beta
 from cryofind.scoring import format_score_table
 from cryofind.train import CropSampler, Validation, build_loss, train_network
+from cryofind.train.devices import parse_devices
 from cryofind.types import Picks
 
 logger = logging.getLogger("cryofind")
 
+MADE_BY = "cryofind train"
 LEAST_RUNS_TO_HOLD_ONE_OUT = 3
-DATA_NAME = "runs.json"
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,27 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
 
     Raises
     ------
-    ProjectError, PicksError, ConfigError, ModelError
+    ProjectError, PicksError, ConfigError, ModelError, OutputError
         If the request cannot be met.
+    InSampleError
+        If a run to be held out is one that the initial model has seen.
     """
+    claim = claim_folder(request.out, MADE_BY)
+    kind = {"folds": request.folds, "keep": request.keep if request.folds else None}
+    if claim and claim.get("kind") != kind:
+        raise OutputError(request.out, f"holds a training of another kind ({claim.get('kind')})", "choose a new --out")
+    if request.folds and parse_devices(config.train.devices)[1] > 1:
+        raise ConfigError("--folds", "works with one device at a time", "set train.devices=auto")
     corpus = read_corpus(request.projects, request.selection, config)
-    trainer = _Trainer(request, config, corpus)
+    initial = load_model_folder(find_model(request.init_model)) if request.init_model is not None else None
+    record = {"made_by": MADE_BY, "kind": kind}
+    write_json(request.out / RECORD_NAME, record)
+    trainer = _Trainer(request, config, corpus, initial)
     lines = trainer.train_folds(request.folds) if request.folds else trainer.train_once()
     write_json(
         request.out / RECORD_NAME,
         {
-            "made_by": "cryofind train",
+            **record,
             "finished": timestamp(),
             "environment": describe_environment(),
             "config": config.model_dump(mode="json"),
@@ -99,25 +110,28 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
 
 @dataclass(frozen=True)
 class _Trainer:
+    """A request and what it needs, read once."""
+
     request: TrainRequest
     config: Config
     corpus: Corpus
+    initial: LoadedModel | None
 
     def train_once(self) -> list[str]:
         """Train one model; thresholds from the runs held out."""
         held_out = self._choose_validation_runs()
         learning = [name for name in self.corpus.run_names if name not in held_out]
         network = self._fit(learning, held_out, self.request.out)
-        if not held_out:
-            self._save(network, self.request.out, learning, (), Tuning.none(), {})
-            return ["no run was held out: thresholds are the defaults; set them with `cryofind tune`"]
-        candidates = self._find_candidates(network, held_out)
-        tuning = fit_tuning(candidates, self.corpus.truth(held_out), self.corpus.specs, self.config)
-        metrics = {"validation_f_beta": tuning.f_beta, "validation_runs": list(held_out)}
+        truth = self.corpus.truth(held_out)
+        if not len(truth):
+            self._save(network, self.request.out, learning, held_out, Tuning.none(), {})
+            return ["no picks were held out: thresholds are the defaults; set them with `cryofind tune`"]
+        tuning = fit_tuning(self._find_candidates(network, held_out), truth, self.corpus.specs, self.config)
+        metrics = {"validation_f_beta": dict(tuning.f_beta), "validation_runs": list(held_out)}
         self._save(network, self.request.out, learning, held_out, tuning, metrics)
-        total = weigh_f_beta(tuning.f_beta, self.corpus.specs)
+        total = weigh_f_beta(tuning.f_beta, truth, self.corpus.specs, self.config)
         return [
-            *describe_tuning(tuning),
+            *tuning.describe(),
             f"F-beta of the held-out runs that chose checkpoint and thresholds: {total:.4f}",
         ]
 
@@ -126,30 +140,38 @@ class _Trainer:
         names = self.corpus.run_names
         if folds > len(names):
             raise ConfigError("--folds", f"is {folds}, but there are {len(names)} annotated runs", "ask for fewer")
-        members, networks, candidates = [], [], []
-        for number in range(folds):
+        members = [self.request.out / f"fold_{number + 1}" for number in range(folds)]
+        networks, candidates = [], []
+        for number, member in enumerate(members):
             held_out = names[number::folds]
             learning = [name for name in names if name not in held_out]
-            members.append(self.request.out / f"fold_{number + 1}")
+            self._refuse_seen(held_out)
             logger.info("fold %d of %d: holding out %s", number + 1, folds, ", ".join(held_out))
-            networks.append(self._fit(learning, (), members[-1]))
+            networks.append(self._fit(learning, (), member))
             candidates.append(self._find_candidates(networks[-1], held_out))
-        pooled = Picks.concatenate(candidates)
-        truth = self.corpus.truth(names)
+        pooled, truth = Picks.concatenate(candidates), self.corpus.truth(names)
         tuning = fit_tuning(pooled, truth, self.corpus.specs, self.config)
         tuning.select(pooled).to_csv(self.request.out / "out_of_fold" / "picks.csv")
         honest = score_left_out(pooled, truth, self.corpus.specs, self.config)
-        metrics = {"out_of_fold_f_beta": tuning.f_beta, "out_of_fold_total": honest.f_beta if honest else None}
+        metrics = {"out_of_fold_f_beta": dict(tuning.f_beta), "out_of_fold_total": honest.f_beta if honest else None}
         if self.request.keep == "ensemble":
             for member, network in zip(members, networks, strict=True):
                 self._save(network, member, names, (), tuning, metrics)
             write_ensemble(self.request.out, members)
         else:
             self._save(self._fit(names, (), self.request.out), self.request.out, names, (), tuning, metrics)
-        lines = describe_tuning(tuning)
+        lines = tuning.describe()
         if honest is not None:
             lines += ["Out of fold, each run with thresholds from the others:", format_score_table(honest)]
         return lines
+
+    def _refuse_seen(self, held_out: Sequence[str]) -> None:
+        """Refuse to judge by runs that the initial model has seen."""
+        seen = self.initial.card.training_runs if self.initial is not None else ()
+        for run in self.corpus.of(held_out):
+            if is_seen(run.seen, seen):
+                problem = "is to be held out, but the initial model was trained on it"
+                raise InSampleError(f"run {run.run}", problem, "hold out another run, or start from another model")
 
     def _choose_validation_runs(self) -> tuple[str, ...]:
         names = self.corpus.run_names
@@ -164,32 +186,48 @@ class _Trainer:
         return names[-1:] if len(names) >= LEAST_RUNS_TO_HOLD_ONE_OUT else ()
 
     def _fit(self, learning: Sequence[str], held_out: Sequence[str], out: Path) -> nn.Module:
-        network = build_network(self.config.model, len(self.corpus.specs))
-        if self.request.init_model is not None:
-            folder = find_model(self.request.init_model)
-            initialize_from(network, self.corpus.specs, load_model_folder(folder))
+        self._refuse_seen(held_out)
         names = [spec.name for spec in self.corpus.specs]
-        _refuse_other_data(out / "training", [run.seen for run in self.corpus.of([*learning, *held_out])])
-        sampler = CropSampler(
+        result = train_network(
+            self._build_sampler(learning),
+            self._build_network(),
+            self.config,
+            out=out / "training",
+            validate=self._validator(held_out) if len(self.corpus.truth(held_out)) else None,
+            object_names=names,
+            loss=build_loss(self.config.loss, names, self.config.model.activation),
+            data=self._describe_data(learning, held_out),
+        )
+        if not result.is_main_process:
+            # Helper processes of a training on several devices have done their part and write nothing.
+            raise SystemExit(0)
+        return result.network
+
+    def _build_sampler(self, learning: Sequence[str]) -> CropSampler:
+        return CropSampler(
             [run.training for run in self.corpus.of(learning)],
             self.config.train,
             self.config.augment,
             self.config.targets,
             self.corpus.specs,
         )
-        result = train_network(
-            sampler,
-            network,
-            self.config,
-            out=out / "training",
-            validate=self._validator(held_out) if held_out else None,
-            object_names=names,
-            loss=build_loss(self.config.loss, names, self.config.model.activation),
-        )
-        if not result.is_main_process:
-            # Helper processes of a training on several devices have done their part and write nothing.
-            raise SystemExit(0)
-        return result.network
+
+    def _build_network(self) -> nn.Module:
+        torch.manual_seed(self.config.train.seed)
+        network = build_network(self.config.model, len(self.corpus.specs))
+        if self.initial is not None:
+            kept = initialize_from(network, self.corpus.specs, self.initial)
+            logger.info("objects kept from the initial model: %s", ", ".join(kept) or "none")
+        return network
+
+    def _describe_data(self, learning: Sequence[str], held_out: Sequence[str]) -> dict[str, Any]:
+        """Return what a training learns from: a resumed one must learn from the same."""
+        return {
+            "learning": [run.seen.model_dump(mode="json") for run in self.corpus.of(learning)],
+            "held_out": [run.seen.model_dump(mode="json") for run in self.corpus.of(held_out)],
+            "voxel_spacing_angstrom": self.corpus.spacing_angstrom,
+            "initial_model": model_hash(self.initial.folder) if self.initial is not None else None,
+        }
 
     def _validator(self, held_out: Sequence[str]) -> Callable[[nn.Module], Validation]:
         truth = self.corpus.truth(held_out)
@@ -197,7 +235,7 @@ class _Trainer:
         def validate(network: nn.Module) -> Validation:
             candidates = self._find_candidates(network, held_out)
             f_beta = best_f_beta(candidates, truth, self.corpus.specs, self.config)
-            return Validation(weigh_f_beta(f_beta, self.corpus.specs), f_beta)
+            return Validation(weigh_f_beta(f_beta, truth, self.corpus.specs, self.config), f_beta)
 
         return validate
 
@@ -206,20 +244,11 @@ class _Trainer:
         first: dict[str, AnnotatedRun] = {}
         for run in self.corpus.of(names):
             first.setdefault(run.run, run)
-        return Picks.concatenate(self._find_candidates_of_run(network, run) for run in first.values())
-
-    def _find_candidates_of_run(self, network: nn.Module, run: AnnotatedRun) -> Picks:
-        probabilities = predict_probabilities(
-            [network],
-            np.asarray(run.tomogram.volume_zyx, dtype=np.float32),
-            run.tomogram.grid,
-            run=run.run,
-            objects=[spec.name for spec in self.corpus.specs],
-            activation=self.config.model.activation,
-            config=self.config.predict,
-            multiple=network_multiple(network),
+        activation = self.config.model.activation
+        return Picks.concatenate(
+            find_candidates([network], run.tomogram, self.corpus.specs, activation, self.config)
+            for run in first.values()
         )
-        return find_picks(probabilities, self.corpus.specs, self.config.locate, grid=run.tomogram.grid)
 
     def _save(
         self,
@@ -230,7 +259,8 @@ class _Trainer:
         tuning: Tuning,
         metrics: dict[str, Any],
     ) -> None:
-        seen: list[SeenRun] = [run.seen for run in self.corpus.of(learning)]
+        seen = list(self.initial.card.training_runs) if self.initial is not None else []
+        seen += [run.seen for run in self.corpus.of(learning)]
         seen += [run.seen.model_copy(update={"role": "validate"}) for run in self.corpus.of(held_out)]
         environment = describe_environment()
         card = ModelCard.model_validate(
@@ -242,8 +272,8 @@ class _Trainer:
                 "flavours": self.corpus.flavours,
                 "preprocess": self.config.preprocess,
                 "polarity": self.corpus.polarity,
-                "thresholds": tuning.thresholds,
-                "calibration": tuning.calibration,
+                "thresholds": dict(tuning.thresholds),
+                "calibration": dict(tuning.calibration),
                 "locate": self.config.locate,
                 "training_runs": tuple(seen),
                 "versions": {"cryofind": environment["cryofind"], **environment["packages"]},
@@ -252,13 +282,3 @@ class _Trainer:
             }
         )
         save_model(folder, network, card)
-
-
-def _refuse_other_data(training: Path, seen: Sequence[SeenRun]) -> None:
-    """Note which runs a training learns from; refuse to go on with one that learnt from others."""
-    path = training / DATA_NAME
-    found = [run.model_dump(mode="json") for run in seen]
-    if not path.is_file():
-        write_json(path, found)
-    elif json.loads(path.read_text(encoding="utf-8")) != found:
-        raise ModelError(path, "names other runs or picks than now", "choose a new --out, or remove this training")

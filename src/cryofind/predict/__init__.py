@@ -1,6 +1,7 @@
 """Tomogram to probability volume: networks over whole tomograms, and labels from what they say."""
 
-from cryofind.predict.device import choose_device, choose_precision, read_free_bytes
+from cryofind.models import choose_precision
+from cryofind.predict.device import choose_device, read_free_bytes
 from cryofind.predict.engine import predict_probabilities
 from cryofind.predict.segment import segment_probabilities
 

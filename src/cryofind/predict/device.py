@@ -1,4 +1,4 @@
-"""Where a network runs, in which precision, and how much memory there is for it."""
+"""Where a network runs, and how much memory there is for it."""
 
 from pathlib import Path
 
@@ -6,8 +6,6 @@ import torch
 
 from cryofind.errors import ConfigError
 
-# x86 processors with one of these multiply bfloat16 natively; elsewhere it is emulated and slower than float32.
-BF16_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 # What to count on where the system does not say how much memory is free.
 UNKNOWN_FREE_BYTES = 4 * 1024**3
 # The rest of the free memory is left to the file cache and to other programs.
@@ -32,13 +30,6 @@ def choose_device(wanted: str) -> torch.device:
         there = f"{count} CUDA devices are usable" if count else "no CUDA device is usable"
         raise ConfigError("predict.device", f"is '{wanted}', but {there}", "use auto or cpu")
     return torch.device(wanted)
-
-
-def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """Return bfloat16 or float32; `auto` takes bfloat16 where the device computes in it natively."""
-    if wanted == "auto":
-        return torch.bfloat16 if _has_native_bf16(device) else torch.float32
-    return {"bf16": torch.bfloat16, "float32": torch.float32}[wanted]
 
 
 def memory_budget_bytes(memory_gigabytes: float | None, device: torch.device) -> float:
@@ -67,18 +58,6 @@ def _read_control_group(folder: Path) -> int | None:
     if not (limit and used and limit[0].isdecimal() and used[0].isdecimal()):
         return None
     return max(0, int(limit[0]) - int(used[0]))
-
-
-def _has_native_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return has_bf16_flag(_read_lines(Path("/proc/cpuinfo")))
-
-
-def has_bf16_flag(cpuinfo_lines: list[str]) -> bool:
-    """Say whether the lines of /proc/cpuinfo list an instruction set for bfloat16."""
-    flags = next((line.partition(":")[2].split() for line in cpuinfo_lines if line.startswith("flags")), [])
-    return not BF16_CPU_FLAGS.isdisjoint(flags)
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -11,11 +11,11 @@ from torch import nn
 
 from cryofind.config import PredictConfig
 from cryofind.errors import ModelError, TomogramError
+from cryofind.models import OUTPUT_STRIDE, choose_precision
 from cryofind.predict.augment_test import View, choose_views
-from cryofind.predict.device import choose_device, choose_precision, memory_budget_bytes
-from cryofind.predict.ensemble import Ensemble, average_logits, prepare_ensemble
+from cryofind.predict.device import choose_device, memory_budget_bytes
+from cryofind.predict.ensemble import Ensemble, average_logits, combine_multiples, prepare_ensemble
 from cryofind.predict.tiling import (
-    OUTPUT_STRIDE,
     IntTriple,
     Tiling,
     check_tile,
@@ -46,7 +46,6 @@ def predict_probabilities(
     objects: Sequence[str],
     activation: Activation,
     config: PredictConfig,
-    multiple: int = 16,
 ) -> ProbabilityVolume:
     """Return the probability of every object in every cell of the stride-2 grid.
 
@@ -72,8 +71,6 @@ def predict_probabilities(
         `softmax`: C = K + 1, channel 0 is background and is dropped; `sigmoid`: C = K.
     config
         Device, precision, memory, blocks, views.
-    multiple
-        Least common size of blocks, even; raised to what the networks ask for.
 
     Returns
     -------
@@ -95,7 +92,7 @@ def predict_probabilities(
     device = choose_device(config.device)
     dtype = choose_precision(config.precision, device)
     with torch.inference_mode():
-        ensemble = _prepare_or_refuse(networks, device, dtype, multiple, run)
+        ensemble = _prepare_or_refuse(networks, device, dtype, run)
         _check_channels(ensemble.channels, len(objects), activation)
         tile_zyx = _choose_tile(ensemble, grid.shape_zyx, config)
         probabilities = _predict_until_it_fits(ensemble, volume_zyx, tile_zyx, activation, config, run)
@@ -110,15 +107,13 @@ def estimate_bytes(ensemble: Ensemble, shape_zyx: IntTriple, tile_zyx: IntTriple
     return float(np.prod(tile_zyx)) * ensemble.bytes_per_voxel() + 4 * ensemble.channels * (2 * layer + result)
 
 
-def _prepare_or_refuse(
-    networks: Sequence[nn.Module], device: torch.device, dtype: torch.dtype, multiple: int, run: str
-) -> Ensemble:
+def _prepare_or_refuse(networks: Sequence[nn.Module], device: torch.device, dtype: torch.dtype, run: str) -> Ensemble:
     try:
-        return prepare_ensemble(networks, device=device, dtype=dtype, multiple=multiple)
+        return prepare_ensemble(networks, device=device, dtype=dtype)
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
-        raise _memory_error(run, device, (2 * multiple,) * 3) from error
+        raise _memory_error(run, device, (2 * combine_multiples(networks),) * 3) from error
 
 
 def _choose_tile(ensemble: Ensemble, shape_zyx: IntTriple, config: PredictConfig) -> IntTriple:

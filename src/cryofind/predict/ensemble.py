@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from cryofind.errors import ModelError
-from cryofind.models import fold_batch_norm, network_multiple
+from cryofind.models import OUTPUT_STRIDE, fold_batch_norm, network_multiple
 from cryofind.predict.augment_test import View
-from cryofind.predict.tiling import OUTPUT_STRIDE, IntTriple
+from cryofind.predict.tiling import IntTriple
 
 # Measured by us on res16 and res32, in both precisions, blocks of 4 to 79 million voxels: beside its input, a forward
 # pass peaks at 3.2 to 4.1 feature maps of the largest size (res16 in bfloat16: 13 to 17 bytes per voxel, res32: 31).
@@ -50,9 +50,12 @@ class Ensemble:
         return self.dtype.itemsize * in_precision + 4 * (1 + 2 * output)
 
 
-def prepare_ensemble(
-    networks: Sequence[nn.Module], *, device: torch.device, dtype: torch.dtype, multiple: int
-) -> Ensemble:
+def combine_multiples(networks: Sequence[nn.Module]) -> int:
+    """Return what block sizes must be multiples of to suit every network; even."""
+    return math.lcm(OUTPUT_STRIDE, *map(network_multiple, networks))
+
+
+def prepare_ensemble(networks: Sequence[nn.Module], *, device: torch.device, dtype: torch.dtype) -> Ensemble:
     """Return copies of the networks, folded and moved, after a trial run of each on a small block.
 
     Parameters
@@ -61,8 +64,6 @@ def prepare_ensemble(
         Modules that map (B, 1, Z, Y, X) to logits (B, C, Z/2, Y/2, X/2).
     device, dtype
         Where and in which number type they are to run.
-    multiple
-        Block sizes are multiples of this and of what the networks themselves ask for; even.
 
     Raises
     ------
@@ -71,8 +72,7 @@ def prepare_ensemble(
     """
     if not networks:
         raise ValueError("at least one network is needed")
-    for network in networks:
-        multiple = math.lcm(multiple, network_multiple(network))
+    multiple = combine_multiples(networks)
     members = tuple(_move(fold_batch_norm(network), device, dtype) for network in networks)
     trial = torch.zeros((1, 1, *[2 * multiple] * 3), device=device, dtype=dtype)
     outcomes = [_try_network(member, trial) for member in members]

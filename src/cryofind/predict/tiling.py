@@ -15,11 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from cryofind.errors import ConfigError
+from cryofind.models import OUTPUT_STRIDE
 
 IntTriple = tuple[int, int, int]
-
-# Outputs lie on a grid of this stride.
-OUTPUT_STRIDE = 2
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryofind.config import PreprocessConfig
-from cryofind.errors import ConfigError, TomogramError
+from cryofind.errors import TomogramError
 
 logger = logging.getLogger("cryofind")
 
@@ -69,8 +69,6 @@ def normalize_volume(volume_zyx: Numbers, config: PreprocessConfig, *, subject: 
     ------
     TomogramError
         If more than `config.max_nonfinite_fraction` of the voxels are NaN or infinite.
-    ConfigError
-        If `config.clip_percentiles` are not ascending within 0 to 100.
 
     Notes
     -----
@@ -123,11 +121,6 @@ def fill_nonfinite(
 
 def measure_grey_scale(volume_zyx: Numbers, config: PreprocessConfig) -> tuple[GreyScale, tuple[str, ...]]:
     """Return the grey scale of a finite volume, and a note if the asked-for statistics did not serve."""
-    low, high = config.clip_percentiles
-    if not 0 <= low < high <= 100:
-        raise ConfigError(
-            "preprocess.clip_percentiles", f"is {low:g}, {high:g}", "give two ascending numbers from 0 to 100"
-        )
     sample = take_sample(volume_zyx, config.statistics_stride)
     if sample.min() == sample.max():
         sample = take_sample(volume_zyx, 1)

@@ -9,6 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from cryofind import czii
 from cryofind.config import ScoreConfig
 from cryofind.coordinates import xyz_from_zyx
 from cryofind.errors import PicksError, advise_known_names
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 DEFAULT_CONFIG = ScoreConfig()
 
 # Match radius in particle radii: the challenge's, and the default of octopi's evaluator.
-DISTANCE_FACTORS = {"kaggle": 0.5, "one-to-one": 0.5, "octopi": 0.8}
+DISTANCE_FACTORS = {"kaggle": czii.MATCH_RADIUS_FACTOR, "one-to-one": czii.MATCH_RADIUS_FACTOR, "octopi": 0.8}
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from cryofind.errors import ModelError
 from cryofind.models.sealed import read_sealed_files, write_sealed_files
 from cryofind.models.weights import check_tensors, read_tensors
+from cryofind.train.differences import list_differences
 
 logger = logging.getLogger("cryofind")
 
 FORMAT_VERSION = 1
 KEPT_CHECKPOINTS = 2
+SHOWN_DIFFERENCES = 4
 TENSORS_NAME = "tensors.safetensors"
 STATE_NAME = "state.json"
 _PREFIX = "step-"
@@ -38,7 +40,7 @@ class Checkpoint:
     scalars
         Numbers beside them, JSON-ready.
     identity
-        What must be the same to go on: configuration and objects, as nested JSON-ready dictionaries.
+        What must be the same to go on: configuration, objects and data, as nested JSON-ready dictionaries.
     """
 
     step: int
@@ -131,15 +133,13 @@ def check_identity(path: Path, found: Mapping[str, Any], expected: Mapping[str, 
     ModelError
         With the first differences, field by field.
     """
-    there, here = _flatten(found), _flatten(expected)
-    fields = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-    if not fields:
+    differences = list(list_differences(found, expected))
+    if not differences:
         return
-    shown = [f"{name} is {there.get(name)!r} there and {here.get(name)!r} here" for name in fields[:4]]
-    more = f" and {len(fields) - 4} more" if len(fields) > 4 else ""
-    raise ModelError(
-        path, f"is of another training: {'; '.join(shown)}{more}", "use the old recipe, or another output folder"
-    )
+    shown = "; ".join(differences[:SHOWN_DIFFERENCES])
+    more = f" and {len(differences) - SHOWN_DIFFERENCES} more" if len(differences) > SHOWN_DIFFERENCES else ""
+    advice = "use the old recipe and data, or another output folder"
+    raise ModelError(path, f"is of another training: {shown}{more}", advice)
 
 
 def pack_tensors(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -190,13 +190,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 def _as_plain(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous().clone(memory_format=torch.contiguous_format)
-
-
-def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

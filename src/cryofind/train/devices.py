@@ -14,13 +14,17 @@ from torch.utils.hooks import RemovableHandle
 
 from cryofind.config import TrainConfig
 from cryofind.errors import ConfigError
+from cryofind.models import choose_precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 logger = logging.getLogger("cryofind")
 
-Precision = Literal["bf16-mixed", "32-true"]
+# What asks a training to stop: Ctrl-C, and the end of a job's time.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+FabricPrecision = Literal["bf16-mixed", "32-true"]
 
 
 def start_fabric(config: TrainConfig, network: nn.Module) -> "Fabric":
@@ -37,7 +41,7 @@ def start_fabric(config: TrainConfig, network: nn.Module) -> "Fabric":
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     accelerator, count = parse_devices(config.devices)
-    precision = choose_precision(config.precision, accelerator)
+    precision = name_precision(choose_precision(config.precision, torch.device(accelerator)))
     if accelerator == "cpu" and precision == "bf16-mixed":
         shallow = find_shallow_convolution(network, config.crop_zyx)
         if shallow is not None:
@@ -76,19 +80,9 @@ def parse_devices(text: str) -> tuple[Literal["cpu", "cuda"], int]:
     return "cuda", count
 
 
-def choose_precision(asked: Literal["auto", "bf16", "float32"], accelerator: Literal["cpu", "cuda"]) -> Precision:
-    """Return Fabric's name of the precision; `auto` is bfloat16 where the hardware multiplies it natively."""
-    if asked == "auto":
-        is_fast = torch.cuda.is_bf16_supported(False) if accelerator == "cuda" else has_fast_bfloat16_on_cpu()
-        return "bf16-mixed" if is_fast else "32-true"
-    return "bf16-mixed" if asked == "bf16" else "32-true"
-
-
-def has_fast_bfloat16_on_cpu() -> bool:
-    """Say whether this CPU has bfloat16 instructions (AVX512-BF16 or AMX); others emulate it more slowly."""
-    # private in torch 2.13; a version without them gets float32, which is right everywhere
-    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(bool(probe()) for probe in probes if probe is not None)
+def name_precision(dtype: torch.dtype) -> FabricPrecision:
+    """Return Fabric's name for training in bfloat16 (with weights in float32) or in float32."""
+    return "bf16-mixed" if dtype == torch.bfloat16 else "32-true"
 
 
 def find_shallow_convolution(network: nn.Module, crop_zyx: tuple[int, int, int]) -> str | None:
@@ -130,21 +124,35 @@ def find_shallow_convolution(network: nn.Module, crop_zyx: tuple[int, int, int])
 
 
 @contextmanager
-def catch_termination() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into a question: the yielded function says whether it arrived while the block runs.
+def catch_interruption() -> Iterator[Callable[[], int]]:
+    """Turn SIGINT (Ctrl-C) and SIGTERM into a question: the yielded function gives the number of the first, or 0.
 
-    Outside the main thread signals cannot be caught, and the answer stays False.
+    A second signal ends the block at once, by `KeyboardInterrupt` or by `SystemExit` as shells expect it. Outside the
+    main thread signals cannot be caught, and the answer stays 0. A signal that is ignored (`nohup`, `&`) stays ignored.
     """
-    has_arrived = threading.Event()
+    arrived: list[int] = []
 
     def note(signal_number: int, frame: FrameType | None) -> None:
-        has_arrived.set()
+        if not arrived:
+            arrived.append(signal_number)
+            logger.warning("stopping after this step and a checkpoint; a second signal (Ctrl-C) stops at once")
+        elif signal_number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            raise SystemExit(exit_code_of(signal_number))
 
     if threading.current_thread() is not threading.main_thread():
-        yield has_arrived.is_set
+        yield lambda: 0
         return
-    previous = signal.signal(signal.SIGTERM, note)
+    heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, note) for number in heeded}
     try:
-        yield has_arrived.is_set
+        yield lambda: arrived[0] if arrived else 0
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def exit_code_of(signal_number: int) -> int:
+    """Return the exit status of a program that a signal ended, as shells and schedulers count: 128 + its number."""
+    return 128 + signal_number

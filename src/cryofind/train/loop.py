@@ -1,11 +1,13 @@
 """The training loop: batches in, a network with averaged weights out, and nothing lost to an interruption."""
 
+import json
 import logging
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from cryofind.train.checkpoint import (
     save_checkpoint,
     unpack_tensors,
 )
-from cryofind.train.devices import catch_termination, start_fabric
+from cryofind.train.devices import STOP_SIGNALS, catch_interruption, exit_code_of, start_fabric
 from cryofind.train.ema import MovingAverage
 from cryofind.train.losses import mask_unlabelled
 from cryofind.train.metrics import MetricsFile
@@ -40,7 +42,6 @@ logger = logging.getLogger("cryofind")
 CHECKPOINTS_NAME = "checkpoints"
 METRICS_NAME = "metrics.jsonl"
 MAX_SKIPPED_IN_A_ROW = 10
-EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells and schedulers expect it
 # Settings that do not change what is learnt: a training may go on with others.
 _FREE_STAGES = {"predict", "tune"}
 _FREE_TRAIN_FIELDS = {"devices", "checkpoint_every"}
@@ -122,6 +123,7 @@ def train_network(
     object_names: Sequence[str],
     loss: Loss,
     resume: bool = True,
+    data: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrainResult:
     """Train a network and return it with averaged weights.
 
@@ -143,6 +145,9 @@ def train_network(
         Maps logits (B, C, z, y, x), values (B, K, z, y, x) and weights (B, z, y, x) to a scalar.
     resume
         Whether to go on from the newest checkpoint in `out`; else older checkpoints there are removed.
+    data
+        What the network learns from and is validated on, JSON-ready, such as runs and hashes of their picks. It is kept
+        in the checkpoints, and a training goes on only with the same.
 
     Returns
     -------
@@ -153,15 +158,18 @@ def train_network(
     Raises
     ------
     ModelError
-        If a checkpoint is of another configuration, or all are damaged.
+        If a checkpoint is of another configuration or other data (with the first differences), or all are damaged.
     CryofindError
         If the loss stays not finite.
     OutputError
         If the file system refuses.
     SystemExit
-        With code 143 after SIGTERM, when the step is finished and a checkpoint is written.
+        With code 130 after SIGINT (Ctrl-C) and 143 after SIGTERM, when the step is done and a checkpoint is written.
+    KeyboardInterrupt
+        After a second SIGINT, at once. A second SIGTERM raises SystemExit likewise.
     """
-    training = _prepare(network, config, loss, object_names)
+    description = _as_json(data)
+    training = _prepare(network, config, loss, object_names, description)
     _restore(training, out / CHECKPOINTS_NAME, resume=resume)
     if training.fabric.is_global_zero:
         with MetricsFile(out / METRICS_NAME, training.step) as history:
@@ -171,13 +179,21 @@ def train_network(
     return _finish(training, out)
 
 
-def _prepare(network: nn.Module, config: Config, loss: Loss, object_names: Sequence[str]) -> _Training:
+def _as_json(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data as a checkpoint gives it back, with lists for tuples."""
+    document: dict[str, Any] = json.loads(json.dumps(dict(data), allow_nan=False))
+    return document
+
+
+def _prepare(
+    network: nn.Module, config: Config, loss: Loss, object_names: Sequence[str], data: Mapping[str, Any]
+) -> _Training:
     fabric = start_fabric(config.train, network)
     _lay_out_channels_last(network.train())
     optimizer = torch.optim.AdamW(_group_parameters(network, config.train.weight_decay), lr=config.train.learning_rate)
     wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
     average = MovingAverage(network, config.train.ema_decay)
-    identity = _describe_training(config, object_names, fabric.world_size)
+    identity = _describe_training(config, object_names, data, fabric.world_size)
     return _Training(fabric, config, loss, network, wrapped, wrapped_optimizer, average, identity)
 
 
@@ -196,11 +212,13 @@ def _group_parameters(network: nn.Module, weight_decay: float) -> list[dict[str,
     return [group for group in groups if group["params"]]
 
 
-def _describe_training(config: Config, object_names: Sequence[str], world_size: int) -> dict[str, Any]:
+def _describe_training(
+    config: Config, object_names: Sequence[str], data: Mapping[str, Any], world_size: int
+) -> dict[str, Any]:
     identity = config.model_dump(mode="json", exclude={*_FREE_STAGES})
     for name in _FREE_TRAIN_FIELDS:
         del identity["train"][name]
-    return {**identity, "objects": list(object_names), "processes": world_size}
+    return {**identity, "objects": list(object_names), "data": dict(data), "processes": world_size}
 
 
 def _restore(training: _Training, folder: Path, *, resume: bool) -> None:
@@ -232,29 +250,28 @@ def _run(
 ) -> None:
     settings = training.config.train
     batches = prefetch_batches(sampler, training.step, settings.steps, rank=training.fabric.global_rank)
-    with catch_termination() as is_terminated, report_progress("training", settings.steps) as progress:
+    with catch_interruption() as read_signal, report_progress("training", settings.steps) as progress:
         progress.advance(training.step)
         try:
             for batch in batches:
-                values, must_stop = _take_step(training, batch, is_terminated)
+                values, signal_number = _take_step(training, batch, read_signal)
                 if history is not None:
                     history.append(training.step, values)
                 is_last = training.step == settings.steps
                 if validate is not None and (is_last or training.step % settings.validate_every == 0):
                     _validate(training, validate, history)
-                if must_stop or is_last or training.step % settings.checkpoint_every == 0:
+                if signal_number or is_last or training.step % settings.checkpoint_every == 0:
                     _save(training, out / CHECKPOINTS_NAME)
                 progress.advance(note=f"loss {values['loss']:.4f}")
-                if must_stop and not is_last:
-                    logger.warning("terminated after step %d; the same command goes on from there", training.step)
-                    raise SystemExit(EXIT_TERMINATED)
+                if signal_number and not is_last:
+                    logger.warning("stopped after step %d; the same command goes on from there", training.step)
+                    raise SystemExit(exit_code_of(signal_number))
         finally:
             batches.close()
 
 
-def _take_step(
-    training: _Training, batch: BatchArrays, is_terminated: Callable[[], bool]
-) -> tuple[dict[str, float], bool]:
+def _take_step(training: _Training, batch: BatchArrays, read_signal: Callable[[], int]) -> tuple[dict[str, float], int]:
+    """Take one step; return what it measured, and the signal that asks to stop after it (0: none)."""
     fabric, settings = training.fabric, training.config.train
     rate = learning_rate_at(training.step, settings)
     for group in training.optimizer.param_groups:
@@ -268,7 +285,7 @@ def _take_step(
     norm = fabric.clip_gradients(
         training.wrapped, training.optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False
     )
-    loss_value, must_stop = _agree(fabric, loss, is_terminated())
+    loss_value, signal_number = _agree(fabric, loss, read_signal())
     norm_value = float(norm) if norm is not None else math.nan
     training.step += 1
     if math.isfinite(loss_value) and math.isfinite(norm_value):
@@ -277,7 +294,7 @@ def _take_step(
         training.skipped_in_a_row = 0
     else:
         _skip_step(training, buffers)
-    return {"loss": loss_value, "gradient_norm": norm_value, "learning_rate": rate}, must_stop
+    return {"loss": loss_value, "gradient_norm": norm_value, "learning_rate": rate}, signal_number
 
 
 def _compute_loss(training: _Training, batch: BatchArrays) -> Tensor:
@@ -300,14 +317,15 @@ def _to_device(fabric: "Fabric", array: np.ndarray[Any, Any]) -> Tensor:
     return moved
 
 
-def _agree(fabric: "Fabric", loss: Tensor, is_terminated: bool) -> tuple[float, bool]:
-    """Return the mean loss and whether any process was told to end, the same in every process."""
-    both = torch.stack([loss.detach().double(), loss.new_tensor(float(is_terminated), dtype=torch.float64)])
+def _agree(fabric: "Fabric", loss: Tensor, signal_number: int) -> tuple[float, int]:
+    """Return the mean loss and the signal that any process got (0: none), the same in every process."""
+    got = [float(signal_number == number) for number in STOP_SIGNALS]
+    numbers = torch.cat([loss.detach().double().reshape(1), loss.new_tensor(got, dtype=torch.float64)])
     if fabric.world_size > 1:
-        reduced = fabric.all_reduce(both, reduce_op="mean")
-        both = reduced if isinstance(reduced, Tensor) else both
-    loss_value, share_terminated = both.tolist()
-    return loss_value, share_terminated > 0
+        reduced = fabric.all_reduce(numbers, reduce_op="mean")
+        numbers = reduced if isinstance(reduced, Tensor) else numbers
+    loss_value, *shares = numbers.tolist()
+    return loss_value, next((int(number) for number, share in zip(STOP_SIGNALS, shares, strict=True) if share > 0), 0)
 
 
 def _skip_step(training: _Training, buffers: list[Tensor]) -> None:

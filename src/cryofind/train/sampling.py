@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cryofind.config import AugmentConfig, TargetConfig, TrainConfig
 from cryofind.errors import ConfigError, PicksError, advise_known_names
+from cryofind.models import OUTPUT_STRIDE
 from cryofind.targets import TrainingTarget, average_blocks, draw_targets, mark_near_picks, targets_from_labels
 from cryofind.train.augment import (
     PASTE_EDGE_FACTOR,
@@ -23,7 +24,6 @@ from cryofind.train.augment import (
 from cryofind.train.crop_map import CropMap, Floats, cut_crop, find_outside, place_crop
 from cryofind.types import ParticleSpec, VoxelGrid
 
-OUTPUT_STRIDE = 2  # of every network: see `cryofind.models`
 CENTRAL_SHARE = 0.7  # a chosen particle lies anywhere in this central part of its crop, along each axis
 _LABEL_VOXELS_PER_OBJECT = 4096  # places remembered per run and object without picks
 _STATISTICS_STRIDE = 8

@@ -99,11 +99,6 @@ class VoxelGrid:
         origin = self.positions_from_indices([(stride - 1) / 2] * 3)
         return VoxelGrid(_ints(shape), _floats(spacing), _floats(origin))
 
-    def subgrid(self, start_zyx: tuple[int, ...], shape_zyx: tuple[int, ...]) -> "VoxelGrid":
-        """Return the grid of a block of this array that starts at index `start_zyx`."""
-        origin = self.positions_from_indices(start_zyx)
-        return VoxelGrid(_ints(shape_zyx), self.spacing_zyx_angstrom, _floats(origin))
-
     def resampled(self, spacing_angstrom: float) -> "VoxelGrid":
         """Return a grid of another voxel spacing that covers the same box, with index 0 at the same place."""
         shape = tuple(max(1, round(e / spacing_angstrom)) for e in self.extent_zyx_angstrom)

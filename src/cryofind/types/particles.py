@@ -27,7 +27,8 @@ class ParticleSpec:
     score_weight
         Weight in the weighted F-beta; 0 leaves it out of the score.
     score_threshold
-        Score above which its picks are selected, if the project says so.
+        copick's metadata of that name: read, kept and written, and filled from the thresholds of a model's card. It
+        selects nothing; what selects picks is the card of the model that picked them.
     is_particle
         True for points, False for a segmentation target.
 
