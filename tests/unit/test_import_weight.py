@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,13 @@ def test_types_load_no_file_library_and_no_network(statement: str) -> None:
 
 def test_phantoms_need_neither_torch_nor_hypothesis() -> None:
     assert not loaded_after("import cryofind.testing.phantoms") & {"torch", "hypothesis"}
+
+
+def test_the_version_is_written_once() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8"))
+    assert "version" not in project["project"]
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["hatch"]["version"]["path"] == "src/cryofind/__init__.py"
 
 
 def test_public_names_are_listed() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import cryofind.models
 import cryofind.predict
 from cryofind.models import precision as precision_module
 from cryofind.models.precision import choose_precision, has_native_bf16
@@ -18,8 +17,8 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 def test_training_and_prediction_share_the_rule() -> None:
-    assert cryofind.predict.choose_precision is cryofind.models.choose_precision
-    assert devices_module.choose_precision is cryofind.models.choose_precision
+    assert cryofind.predict.choose_precision is choose_precision
+    assert vars(devices_module)["choose_precision"] is choose_precision
 
 
 def test_what_is_asked_for_is_done() -> None:

@@ -196,7 +196,7 @@ def test_no_view_is_a_programming_error() -> None:
         average_logits(prepare(BlockMeans(1.0)), torch.zeros(16, 16, 16), (), after_each=lambda: None)
 
 
-@pytest.mark.parametrize("size_multiple", [16, 32, 24])
+@pytest.mark.parametrize("size_multiple", [1, 3, 4, 16, 24, 32])
 def test_blocks_suit_every_network(size_multiple: int) -> None:
     class Picky(BlockMeans):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -206,6 +206,16 @@ def test_blocks_suit_every_network(size_multiple: int) -> None:
     network = Picky(1.0, 2.0)
     network.size_multiple = size_multiple  # type: ignore[assignment]
     assert predict(network, draw_volume((17, 20, 40))).probabilities.shape == (2, 9, 10, 20)
+
+
+def test_blocks_may_be_as_fine_as_the_networks_allow() -> None:
+    coarse, fine = BlockMeans(1.0, 2.0), BlockMeans(1.0, 2.0)
+    coarse.size_multiple, fine.size_multiple = 12, 4  # type: ignore[assignment]
+    volume = draw_volume((17, 20, 40))
+    whole = predict(fine, volume).probabilities
+    np.testing.assert_allclose(predict(fine, volume, with_tiles(8, 12, 20)).probabilities, whole, atol=1e-6)
+    with pytest.raises(ConfigError, match="multiples of 12"):
+        predict([fine, coarse], volume, with_tiles(8, 12, 20))
 
 
 def test_the_networks_given_are_left_as_they_were() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cryofind.errors import PicksError, ProjectError, TomogramError, advise_known_names
 from cryofind.io.ome_zarr import read_segmentation_zarr
-from cryofind.io.picks_json import read_picks_json
+from cryofind.io.picks_json import OWN_USER, read_picks_json
 from cryofind.io.tomograms import read_tomogram, read_tomogram_grid
 from cryofind.io.uri import parse_picks_uri, parse_segmentation_uri, parse_tomogram_uri
 from cryofind.types import LabelVolume, ParticleSpec, Picks, Tomogram, VoxelGrid
@@ -291,7 +291,7 @@ class Project:
         for entry in entries:
             other = first.setdefault((entry.run, entry.object), entry)
             if other is not entry:
-                likely = min(other, entry, key=lambda candidate: candidate.user == "cryofind")
+                likely = min(other, entry, key=lambda candidate: candidate.user == OWN_USER)
                 raise PicksError(
                     f"{self.path}: run {entry.run}",
                     f"has several picks of '{entry.object}': {other.uri} and {entry.uri}",

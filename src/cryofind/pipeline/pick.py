@@ -13,6 +13,8 @@ import cryofind
 from cryofind.atomic import write_json
 from cryofind.errors import EXIT_PARTIAL, EXIT_USAGE, CryofindError, OutputError
 from cryofind.io import (
+    OWN_SESSION,
+    OWN_USER,
     TomogramEntry,
     fingerprint_volume,
     picks_json_path,
@@ -41,7 +43,6 @@ logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind pick"
 PICKS_NAME = "picks.csv"
-USER, SESSION = "cryofind", "1"
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class _PickJob:
         """Remove what an earlier call left of a run that cannot be picked any more."""
         shutil.rmtree(self.out / "runs" / run, ignore_errors=True)
         for spec in self.picker.specs:
-            picks_json_path(self.out, run, USER, SESSION, spec.name).unlink(missing_ok=True)
+            picks_json_path(self.out, run, OWN_USER, OWN_SESSION, spec.name).unlink(missing_ok=True)
 
     def read_finished_runs(self) -> list[dict[str, Any]]:
         """Return the records of all finished runs in the folder, by run."""
@@ -208,8 +209,8 @@ class _PickJob:
         write_picks_overlay(
             self.out,
             picks.only_selected(),
-            user=USER,
-            session=SESSION,
+            user=OWN_USER,
+            session=OWN_SESSION,
             voxel_spacings=spacing,
             runs=(tomogram.run,),
             objects=names,
@@ -217,7 +218,13 @@ class _PickJob:
 
     def _write_segmentation(self, tomogram: Tomogram, labels: LabelVolume) -> None:
         path = segmentation_zarr_path(
-            self.out, tomogram.run, tomogram.grid.spacing_angstrom, USER, SESSION, "particles", is_multilabel=True
+            self.out,
+            tomogram.run,
+            tomogram.grid.spacing_angstrom,
+            OWN_USER,
+            OWN_SESSION,
+            "particles",
+            is_multilabel=True,
         )
         write_segmentation_zarr(path, labels)
 

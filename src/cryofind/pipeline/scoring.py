@@ -10,8 +10,8 @@ import numpy as np
 
 from cryofind.config import load_config
 from cryofind.errors import InSampleError, PicksError
-from cryofind.io import open_project
-from cryofind.pipeline.pick import PICKS_NAME, SESSION, USER
+from cryofind.io import OWN_SESSION, OWN_USER, open_project
+from cryofind.pipeline.pick import PICKS_NAME
 from cryofind.pipeline.points import PointSource, choose_specs, read_points
 from cryofind.scoring import dice_from_overlaps, measure_overlaps, score
 from cryofind.types import LabelVolume, Picks, ScoreReport
@@ -105,7 +105,7 @@ def score_segmentations(predictions: Path, truth: Path, *, runs: Sequence[str] =
 def _find_segmentations(path: Path, runs: Sequence[str]) -> dict[str, Callable[[], LabelVolume]]:
     """Return a reader of the multilabel segmentation of every run."""
     project = open_project(path)
-    own = f"*:{USER}/{SESSION}" if (path / PICKS_NAME).is_file() else "*"
+    own = f"*:{OWN_USER}/{OWN_SESSION}" if (path / PICKS_NAME).is_file() else "*"
     names = {spec.label: spec.name for spec in project.objects}
     readers: dict[str, Callable[[], LabelVolume]] = {}
     for entry in project.select_segmentations(f"{own}?multilabel=true") if project.segmentations else ():

@@ -21,7 +21,7 @@ logger = logging.getLogger("cryofind")
 
 FORMAT_VERSION = 1
 KEPT_CHECKPOINTS = 2
-SHOWN_DIFFERENCES = 4
+SHOWN_DIFFERENCES = 3
 TENSORS_NAME = "tensors.safetensors"
 STATE_NAME = "state.json"
 _PREFIX = "step-"

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Lists whose text is at most this long are compared whole, longer ones entry by entry.
-SHOWN_CHARACTERS = 60
-# What is shown before the first difference of two long values.
-LEAD_CHARACTERS = 12
+SHORT_LIST_CHARACTERS = 60
+# What is shown of a long value, and how much of that before the first difference.
+SHOWN_CHARACTERS = 28
+LEAD_CHARACTERS = 8
 
 _MISSING = object()
 
@@ -36,7 +37,7 @@ def list_differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
 
 
 def _are_short(*values: Any) -> bool:
-    return all(len(repr(value)) <= SHOWN_CHARACTERS for value in values)
+    return all(len(repr(value)) <= SHORT_LIST_CHARACTERS for value in values)
 
 
 def _is_nothing(value: Any) -> bool:
@@ -50,7 +51,7 @@ def _describe(value: Any) -> str:
 
 def _shorten(there: str, here: str) -> tuple[str, str]:
     """Return both texts, of long ones only the part round the first character in which they differ."""
-    if max(len(there), len(here)) <= SHOWN_CHARACTERS:
+    if max(len(there), len(here)) <= SHOWN_CHARACTERS + LEAD_CHARACTERS:
         return there, here
     pairs = enumerate(zip(there, here, strict=False))
     differing = next((index for index, (one, other) in pairs if one != other), min(len(there), len(here)))
