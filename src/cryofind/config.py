@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from cryofind.errors import ConfigError, advise_known_names
+from cryofind.errors import ConfigError, nearest_name
 
 Triple = tuple[int, int, int]
 
@@ -108,7 +108,9 @@ class TrainConfig(_Stage):
     checkpoint_every: int = Field(250, ge=1)
     keep_best: bool = True  # the checkpoint of the best validation F-beta, not the last
     precision: Literal["auto", "bf16", "float32"] = "auto"
-    devices: str = "auto"  # `auto`, `cpu`, `cuda`, `cuda:2` (two GPUs by DDP)
+    devices: str = Field(
+        "auto", pattern=r"^(auto|(cpu|cuda)(:[1-9]\d*)?)$"
+    )  # `auto`, `cpu`, `cuda`, `cuda:2` (two GPUs by DDP)
     seed: int = 0
 
 
@@ -262,4 +264,7 @@ def _advise_key(location: tuple[int | str, ...]) -> str:
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return "remove it"
         fields = annotation.model_fields
-    return advise_known_names(str(location[-1]), fields)
+    nearest = nearest_name(str(location[-1]), fields)
+    if nearest is None:
+        return f"known: {', '.join(fields)}"
+    return f"did you mean '{'.'.join(map(str, (*location[:-1], nearest)))}'?"

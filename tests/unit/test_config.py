@@ -49,7 +49,7 @@ def test_nested_settings() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.learning_rat=1", "did you mean 'learning_rate'"),
+        ("train.learning_rat=1", "did you mean 'train.learning_rate'"),
         ("treain.steps=1", "did you mean 'train'"),
         ("train.zzz=1", "known: steps"),
         ("train.steps=0", "greater than or equal to 1"),
@@ -89,7 +89,7 @@ def test_bad_recipes_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not TOML"):
         load_config(recipe)
     recipe.write_text("[train]\nstep = 1\n")
-    with pytest.raises(ConfigError, match="did you mean 'steps'") as caught:
+    with pytest.raises(ConfigError, match=r"did you mean 'train\.steps'") as caught:
         load_config(recipe)
     assert str(recipe) in str(caught.value)
 

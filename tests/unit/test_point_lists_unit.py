@@ -133,7 +133,7 @@ def test_star_without_names(tmp_path: Path) -> None:
     assert read_loose_picks(path, grids=grids, object_name="ribosome", run="TS_2").picks.run_names == ("TS_2",)
     with pytest.raises(PicksError, match="run 'TS_9': has no tomogram here"):
         read_loose_picks(path, grids=grids, object_name="ribosome", run="TS_9")
-    with pytest.raises(PicksError, match="does not say which object its points are; name the object"):
+    with pytest.raises(PicksError, match="does not say which object its points are; put its name into the file's"):
         read_loose_picks(path, grids=GRIDS)
     path = star(tmp_path / "plane.star", ["rlnTomoName", *PIXELS[:2]], ["TS_1 1 1"])
     with pytest.raises(PicksError, match="give a STAR file of particles in three dimensions"):

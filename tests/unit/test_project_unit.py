@@ -365,11 +365,12 @@ def test_kaggle_layout_is_found_at_every_depth(tmp_path: Path) -> None:
     assert (static.runs, len(static.tomograms), static.picks_entries) == (("TS_5_4", "TS_6_4"), 2, ())
 
 
-def test_kaggle_train_hides_the_same_run_of_test(tmp_path: Path) -> None:
-    project = open_project(kaggle(tmp_path, parts=("train", "test")))
-    assert project.runs == ("TS_5_4", "TS_6_4", "TS_99")
-    assert len(project.tomograms) == 3
-    assert "train" in project.select_tomograms(runs=["TS_5_4"])[0].path.parts
+def test_kaggle_train_and_test_are_never_mixed(tmp_path: Path) -> None:
+    root = kaggle(tmp_path, parts=("train", "test"))
+    with pytest.raises(ProjectError, match="both train and test"):
+        open_project(root)
+    assert "TS_99" in open_project(root / "test").runs
+    assert "TS_99" not in open_project(root / "train").runs
 
 
 def test_kaggle_file_is_hidden_by_the_same_picks_with_a_prefix(tmp_path: Path) -> None:

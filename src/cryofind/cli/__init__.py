@@ -66,6 +66,9 @@ def main(arguments: list[str] | None = None) -> None:
     except CryofindError as error:
         click.echo(f"cryofind: error: {error}", err=True)
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx is not None else "", err=True)
+        sys.exit(EXIT_USAGE)
     except click.ClickException as error:
         click.echo(f"cryofind: error: {_describe_usage_error(error)}", err=True)
         sys.exit(EXIT_USAGE)

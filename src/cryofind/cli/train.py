@@ -45,7 +45,7 @@ def command(
     picks, which are written beside the model.
     """
     from cryofind.config import load_config
-    from cryofind.pipeline import TrainRequest, train_model
+    from cryofind.pipeline import TrainRequest, stages_of_initial, train_model
 
     selection = options.build_selection(chosen)
     recipes = [path for path in (recipe, *projects) if path is not None and path.suffix == ".toml"]
@@ -60,5 +60,5 @@ def command(
     if keep and not folds:
         raise click.UsageError("--keep says what --folds leaves; give --folds too")
     request = TrainRequest(projects, out, selection, validation_runs, init_model, folds, keep or "refit")
-    for line in train_model(request, load_config(recipe, settings)):
+    for line in train_model(request, load_config(recipe, settings, base=stages_of_initial(init_model))):
         click.echo(line)

@@ -1,6 +1,7 @@
 """The outside world as the types of the package, and back: tomograms, segmentations, picks, projects."""
 
 from cryofind.io.copick import write_copick_config
+from cryofind.io.dynamo import read_tomogram_list
 from cryofind.io.entries import PicksEntry, Project, SegmentationEntry, TomogramEntry
 from cryofind.io.inspect import describe_path, diagnose_tomogram, format_description
 from cryofind.io.layout import segmentation_zarr_path, tomogram_zarr_path
@@ -41,6 +42,7 @@ __all__ = [
     "read_segmentation_zarr",
     "read_tomogram",
     "read_tomogram_grid",
+    "read_tomogram_list",
     "segmentation_zarr_path",
     "tomogram_zarr_path",
     "write_copick_config",

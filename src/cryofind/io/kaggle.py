@@ -7,6 +7,7 @@ their names. Folder names say 10.000 A, the metadata 10.012 A: the metadata win,
 from pathlib import Path
 
 from cryofind import czii
+from cryofind.errors import ProjectError
 from cryofind.io.entries import Project
 from cryofind.io.layout import RUNS_FOLDER, scan_layout
 
@@ -17,9 +18,14 @@ _LAYERS = ("overlay", "static")
 def find_kaggle_roots(folder: Path) -> tuple[Path, ...]:
     """Return the folders with `ExperimentRuns` in a Kaggle layout, those that hide others first; () if it is none.
 
-    A folder with both `train` and `test` is read as both; runs that are in both (as in the public test data) are taken
-    from `train`, which has their picks.
+    Raises
+    ------
+    ProjectError
+        If it holds both `train` and `test`: the same runs may be in both, and what is picked must be said.
     """
+    both = [part for part in _PARTS if any((folder / part / layer / RUNS_FOLDER).is_dir() for layer in _LAYERS)]
+    if len(both) > 1:
+        raise ProjectError(folder, "holds both train and test", f"give {folder / 'train'} or {folder / 'test'}")
     candidates = [
         folder,
         *(folder / layer for layer in _LAYERS),

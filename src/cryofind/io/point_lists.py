@@ -308,7 +308,11 @@ def _runs_of_numbers(path: Path, context: _Context, numbers: NDArray[np.int64]) 
     if context.tomogram_names is None:
         if len(distinct) > 1:
             shown = ", ".join(map(str, sorted(distinct)[:5]))
-            raise PicksError(path, f"numbers several tomograms ({shown}) without names", "say which number is which")
+            raise PicksError(
+                path,
+                f"numbers several tomograms ({shown}) without names",
+                "put a tomograms.doc (`number path` a line) beside it",
+            )
         return [_run_of_file(path, context)] * len(numbers)
     unknown = sorted(set(distinct) - set(context.tomogram_names))
     if unknown:
@@ -332,7 +336,7 @@ def _run_of_file(path: Path, context: _Context) -> str:
 
 def _object_of_file(path: Path, context: _Context) -> str:
     if context.object_name is None:
-        raise PicksError(path, "does not say which object its points are", "name the object")
+        raise PicksError(path, "does not say which object its points are", "put its name into the file's")
     return check_name(context.object_name)
 
 

@@ -241,7 +241,7 @@ def _find_pixel_sizes(
     if sizes is None and "rlnTomoName" in block and set(block["rlnTomoName"]) <= set(geometries):
         sizes = np.array([geometries[name].pixel_size_angstrom for name in block["rlnTomoName"]])
     if sizes is None:
-        advice = "give the pixel size of the tilt series in Angstrom"
+        advice = "give the pixel size of the tilt series in Angstrom (--pixel-size)"
         raise PicksError(path, "has pixel coordinates, but does not say the pixel size", advice)
     if not (np.isfinite(sizes) & (sizes > 0)).all():
         raise PicksError(path, "has a pixel size that is not positive", "give the pixel size in Angstrom")

@@ -8,7 +8,7 @@ from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.pick import PickSummary, pick_into_folder
 from cryofind.pipeline.picker import Picker, PickResult, load_model
 from cryofind.pipeline.scoring import score_paths, score_segmentations
-from cryofind.pipeline.train import TrainRequest, train_model
+from cryofind.pipeline.train import TrainRequest, stages_of_initial, train_model
 from cryofind.pipeline.tune import tune_model
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "run_demo",
     "score_paths",
     "score_segmentations",
+    "stages_of_initial",
     "submit_picks",
     "train_model",
     "tune_model",

@@ -23,6 +23,7 @@ from cryofind.pipeline.ensembles import ENSEMBLE_NAME, member_folders
 from cryofind.pipeline.pick import PICKS_NAME
 from cryofind.pipeline.points import is_points, read_points
 from cryofind.pipeline.records import read_record
+from cryofind.pipeline.tuning import DEFAULT_THRESHOLD
 from cryofind.preprocess import detect_polarity, match_spacing
 from cryofind.types import Picks, Tomogram
 
@@ -46,8 +47,8 @@ class Findings:
     has_problems: bool
 
 
-def describe(path: Path) -> list[str]:
-    """Say what a path holds: a model, a result, or anything that `cryofind.io.describe_path` knows.
+def describe(path: Path) -> Findings:
+    """Say what a path holds: a model, a result, points, or anything that `cryofind.io.describe_path` knows.
 
     Raises
     ------
@@ -55,12 +56,13 @@ def describe(path: Path) -> list[str]:
         If nothing there can be understood.
     """
     if (path / "model.json").is_file() or (path / ENSEMBLE_NAME).is_file():
-        return [line for member in member_folders(path) for line in _describe_model(member)]
+        return Findings(tuple(line for member in member_folders(path) for line in _describe_model(member)), False)
     if (path / PICKS_NAME).is_file():
-        return _describe_result(path)
+        return Findings(tuple(_describe_result(path)), False)
     if is_points(path):
-        return _describe_points(path)
-    return format_description(describe_path(path))
+        return Findings(tuple(_describe_points(path)), False)
+    description = describe_path(path)
+    return Findings(tuple(format_description(description)), bool(description["problems"]))
 
 
 def _describe_model(folder: Path) -> list[str]:
@@ -73,7 +75,7 @@ def _describe_model(folder: Path) -> list[str]:
     ]
     for spec in card.specs():
         threshold = card.thresholds.get(spec.name)
-        chosen = "default threshold" if threshold is None else f"threshold {threshold:.4f}"
+        chosen = f"default threshold {DEFAULT_THRESHOLD}" if threshold is None else f"threshold {threshold:.4f}"
         lines.append(f"  {spec.name}: radius {spec.radius_angstrom} A, {chosen}")
     lines.append(f"seen runs: {', '.join(f'{run.run} ({run.role})' for run in card.training_runs) or 'none'}")
     return lines
@@ -146,7 +148,7 @@ def examine_input(path: Path, model: str | None = None) -> Findings:
     for entry in project.tomograms:
         findings = _examine_tomogram(project, entry, card)
         problems += sum(1 for finding in findings if finding.startswith("problem"))
-        lines += [f"{entry.run} {entry.flavour}: {finding}" for finding in findings]
+        lines += [f"{entry.run} {entry.flavour}".strip() + f": {finding}" for finding in findings]
     lines.append(f"problems found: {problems}")
     return Findings(tuple(lines), problems > 0)
 
@@ -166,7 +168,7 @@ def _examine_tomogram(project: Project, entry: TomogramEntry, card: "ModelCard |
 def _examine_picks(project: Project, tomogram: Tomogram) -> list[str]:
     owners = sorted({f"{entry.user}/{entry.session}" for entry in project.select_picks(runs=(tomogram.run,))})
     if not owners:
-        return ["no annotated picks"]
+        return ["no picks"]
     return [line for owner in owners for line in _examine_picks_of(owner, project, tomogram)]
 
 
@@ -180,15 +182,18 @@ def _examine_picks_of(owner: str, project: Project, tomogram: Tomogram) -> list[
             f"problem: {outside} of {len(picks)} picks of {owner} lie outside the tomogram; check unit and axis order"
         ]
     depth = np.percentile(picks.positions_zyx_angstrom[:, 0], [2, 98])
-    return [f"{len(picks)} annotated picks of {owner}, at z {depth[0]:.0f} to {depth[1]:.0f} A"]
+    return [f"{len(picks)} picks of {owner}, at z {depth[0]:.0f} to {depth[1]:.0f} A"]
 
 
 def _examine_fit(tomogram: Tomogram, card: "ModelCard | None") -> list[str]:
     if card is None:
         return []
     findings: list[str] = []
+    if tomogram.flavour and card.flavours and tomogram.flavour not in card.flavours:
+        findings.append(f"the model was trained on {', '.join(card.flavours)}, not on {tomogram.flavour}")
     try:
-        findings += match_spacing(tomogram, card.voxel_spacing_angstrom).notes[len(tomogram.notes) :]
+        notes = match_spacing(tomogram, card.voxel_spacing_angstrom).notes[len(tomogram.notes) :]
+        findings += notes or [f"the model's voxel spacing fits: {card.voxel_spacing_angstrom:.3f} A"]
     except CryofindError as error:
         findings.append(f"problem: {error}")
     polarity = detect_polarity(tomogram.volume_zyx)

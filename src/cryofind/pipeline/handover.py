@@ -5,10 +5,12 @@ from pathlib import Path
 
 from cryofind import czii
 from cryofind.atomic import write_beside
-from cryofind.errors import SubmissionError
+from cryofind.errors import ConfigError, SubmissionError
 from cryofind.export import Centre, export_picks, validate_submission, write_submission
 from cryofind.io.extent import check_picks_inside
 from cryofind.pipeline.points import read_points
+
+MAX_LISTED_FILES = 8
 
 
 def submit_picks(source: Path, out: Path, *, all_candidates: bool = False) -> tuple[int, tuple[str, ...]]:
@@ -62,6 +64,9 @@ def export_folder(
     PicksError
         If the source does not know the tomograms' grids and the format needs them.
     """
+    if format_name.startswith("relion") and tilt_series_pixel_size_angstrom is None:
+        problem = f"{format_name} needs the unbinned pixel size of the tilt series, which is not the voxel spacing"
+        raise ConfigError("--tilt-series-pixel-size", problem, "give it in Angstrom")
     points = read_points(source)
     picks = points.picks if all_candidates else points.picks.only_selected()
     exported = export_picks(
@@ -72,4 +77,4 @@ def export_folder(
         centre=centre,
         tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
     )
-    return [*(str(path) for path in exported.paths), exported.summary]
+    return [exported.summary, f"{len(exported.paths)} files -> {out}", *map(str, exported.paths[:MAX_LISTED_FILES])]

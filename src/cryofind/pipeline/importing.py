@@ -13,6 +13,7 @@ from cryofind.io import (
     TomogramEntry,
     open_project,
     read_loose_picks,
+    read_tomogram_list,
     tomogram_zarr_path,
     write_copick_config,
     write_picks_overlay,
@@ -24,6 +25,7 @@ from cryofind.types import ParticleSpec, Picks, VoxelGrid, check_name
 logger = logging.getLogger("cryofind")
 
 USER, SESSION = "imported", "0"
+TOMOGRAM_LISTS = ("tomograms.doc", "tomograms.txt")
 
 # Okabe and Ito's palette, without black.
 _COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -75,7 +77,8 @@ def init_project(
         spacings = {run: grid.spacing_angstrom for run, grid in loose.grids.items()}
         write_picks_overlay(partial, picks, user=USER, session=SESSION, voxel_spacings=spacings)
         write_copick_config(partial / "copick.json", name=out.name, objects=specs, overlay_root=out)
-    lines = [f"{run}: {_describe_grid(grid)}" for run, grid in loose.grids.items()]
+    lines = [f"{spec.name}: radius {spec.radius_angstrom:g} A" for spec in specs]
+    lines += [f"{run}: {_describe_grid(grid)}" for run, grid in loose.grids.items()]
     for path, reading in zip(picks_files, readings, strict=True):
         lines += [f"{path.name}: {reading.extent}", *(f"{path.name}: {note}" for note in reading.notes)]
     return [*lines, f"{len(loose.grids)} tomograms and {len(picks)} picks -> {out / 'copick.json'}"]
@@ -110,7 +113,12 @@ class _Loose:
 def _parse_objects(objects: Sequence[str], picks_files: Sequence[Path]) -> tuple[ParticleSpec, ...]:
     if picks_files and not objects:
         raise ConfigError("--object", "is missing", "name what the picks are, e.g. --object ribosome:150")
-    return tuple(_parse_object(text, label) for label, text in enumerate(objects, start=1))
+    specs = tuple(_parse_object(text, label) for label, text in enumerate(objects, start=1))
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"--object {name}", "is given twice", "give every object once")
+    return specs
 
 
 def _parse_object(text: str, label: int) -> ParticleSpec:
@@ -136,7 +144,16 @@ def _read_picks(
         object_name=_object_of_file(path, specs),
         run=next(iter(grids)) if len(grids) == 1 else None,
         pixel_size_angstrom=pixel_size_angstrom,
+        tomogram_names=_read_tomogram_names(path),
     )
+
+
+def _read_tomogram_names(path: Path) -> dict[int, str] | None:
+    """Return the tomograms by number from the list that Dynamo keeps, and cryofind writes, beside a table."""
+    if path.suffix.lower() not in {".tbl", ".em"}:
+        return None
+    lists = [path.with_name(name) for name in TOMOGRAM_LISTS if path.with_name(name).is_file()]
+    return read_tomogram_list(lists[0]) if lists else None
 
 
 def _object_of_file(path: Path, specs: Sequence[ParticleSpec]) -> str | None:

@@ -179,7 +179,11 @@ def load_model(
 
 def stages_of_model(card: ModelCard) -> dict[str, dict[str, object]]:
     """Return the stages of the recipe that must be at prediction what they were in training."""
-    return {"preprocess": card.preprocess.model_dump(), "locate": card.locate.model_dump()}
+    return {
+        "preprocess": card.preprocess.model_dump(),
+        "model": card.network.model_dump(),
+        "locate": card.locate.model_dump(),
+    }
 
 
 def _warn_of_other_normalization(config: Config, card: ModelCard) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class PointSource:
         Grid of a run's tomogram, where known.
     record
         `run.json` of a result folder, else empty.
+    is_project
+        Whether picks of several users may have been there to choose from.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class PointSource:
     runs: tuple[str, ...]
     grids: dict[str, VoxelGrid]
     record: dict[str, Any]
+    is_project: bool = False
 
 
 def read_points(path: Path, *, runs: Sequence[str] = (), picks_uri: str = "") -> PointSource:
@@ -62,12 +65,15 @@ def read_points(path: Path, *, runs: Sequence[str] = (), picks_uri: str = "") ->
         If nothing there can be understood as picks.
     """
     source = _read_any(path, picks_uri)
+    if picks_uri and not source.is_project:
+        problem = f"is no project, so '{picks_uri}' chooses nothing in it"
+        raise PicksError(path, problem, "leave the URI out, or give a project")
     if not runs:
         return source
     refuse_absent_runs(runs, source.runs)
     keep = [run for run in source.runs if run in set(runs)]
     kept = source.picks.where(np.isin(source.picks.runs, list(runs)))
-    return PointSource(path, kept, source.objects, tuple(keep), source.grids, source.record)
+    return replace(source, picks=kept, runs=tuple(keep))
 
 
 def is_points(path: Path) -> bool:
@@ -127,7 +133,7 @@ def _from_project(project: Project, picks_uri: str) -> PointSource:
     annotated = {entry.run for entry in project.select_picks(picks_uri)}
     runs = tuple(run for run in project.runs if run in annotated)
     grids = {run: grid for run in runs if (grid := project.grid_of_run(run)) is not None}
-    return PointSource(project.path, picks, project.objects, runs, grids, {})
+    return PointSource(project.path, picks, project.objects, runs, grids, {}, is_project=True)
 
 
 def _holds_only_picks_json(folder: Path) -> bool:

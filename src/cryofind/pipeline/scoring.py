@@ -39,10 +39,11 @@ def score_paths(
     """
     predicted = read_points(predictions, picks_uri=predictions_uri)
     reference = read_points(truth, runs=runs, picks_uri=truth_uri)
-    if not len(reference.picks):
+    true_picks = reference.picks.only_selected()
+    if not len(true_picks):
         raise PicksError(truth, "holds no picks of the runs asked for", "give the truth as the second argument")
     scored_runs = _choose_runs(predicted, reference)
-    seen = find_in_sample_runs(predicted, reference.picks.where(np.isin(reference.picks.runs, scored_runs)))
+    seen = find_in_sample_runs(predicted, true_picks.where(np.isin(true_picks.runs, scored_runs)))
     if seen and not in_sample:
         advice = "score runs that it never saw, or say --in-sample"
         raise InSampleError(f"{predictions}: run {seen[0]}", "is one that the model was trained or tuned on", advice)
@@ -50,23 +51,29 @@ def score_paths(
     if all_candidates:
         picks = picks.selected_above({}, default=float("-inf"))
     config = load_config(settings=settings).score
-    report = score(picks, reference.picks, choose_specs(reference, predicted), config=config, runs=scored_runs)
+    report = score(picks, true_picks, choose_specs(reference, predicted), config=config, runs=scored_runs)
     return replace(report, in_sample_runs=tuple(seen))
 
 
 def _choose_runs(predicted: PointSource, reference: PointSource) -> tuple[str, ...]:
     """Return the runs to score: all of the truth, or those that a result folder was asked to pick, failed ones too."""
     if not predicted.record:
+        if len(predicted.picks) and not set(predicted.runs) & set(reference.runs):
+            raise _nothing_shared(predicted, reference)
         return reference.runs
     asked = {*predicted.runs, *(item["run"] for item in predicted.record.get("failed", []))}
     chosen = tuple(run for run in reference.runs if run in asked)
     left_out = [run for run in reference.runs if run not in asked]
     if not chosen:
-        advice = f"the truth has: {', '.join(reference.runs[:10])}"
-        raise PicksError(predicted.path, "shares no run with the truth", advice)
+        raise _nothing_shared(predicted, reference)
     if left_out:
         logger.info("not scored, since never picked: %s", ", ".join(left_out))
     return chosen
+
+
+def _nothing_shared(predicted: PointSource, reference: PointSource) -> PicksError:
+    problem = f"shares no run with the truth (it has {', '.join(predicted.runs[:5])})"
+    return PicksError(predicted.path, problem, f"the truth has: {', '.join(reference.runs[:5])}")
 
 
 def find_in_sample_runs(predicted: PointSource, truth: Picks) -> list[str]:
@@ -105,11 +112,13 @@ def score_segmentations(predictions: Path, truth: Path, *, runs: Sequence[str] =
 def _find_segmentations(path: Path, runs: Sequence[str]) -> dict[str, Callable[[], LabelVolume]]:
     """Return a reader of the multilabel segmentation of every run."""
     project = open_project(path)
-    own = f"*:{OWN_USER}/{OWN_SESSION}" if (path / PICKS_NAME).is_file() else "*"
     names = {spec.label: spec.name for spec in project.objects}
     readers: dict[str, Callable[[], LabelVolume]] = {}
-    for entry in project.select_segmentations(f"{own}?multilabel=true") if project.segmentations else ():
-        if runs and entry.run not in runs:
+    is_own = (path / PICKS_NAME).is_file()
+    for entry in project.segmentations:
+        if not entry.is_multilabel or (runs and entry.run not in runs):
+            continue
+        if is_own and (entry.user, entry.session) != (OWN_USER, OWN_SESSION):
             continue
         if entry.run in readers:
             problem = "has several multilabel segmentations"

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from cryofind.atomic import write_json
-from cryofind.config import Config
-from cryofind.errors import ConfigError, InSampleError, OutputError, ProjectError
+from cryofind.config import Config, ModelConfig
+from cryofind.errors import ConfigError, InSampleError, ModelError, OutputError, ProjectError
 from cryofind.models import (
     LoadedModel,
     ModelCard,
@@ -31,7 +31,7 @@ from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_enviro
 from cryofind.pipeline.seen import is_seen
 from cryofind.pipeline.tuning import Tuning, best_f_beta, fit_tuning, score_left_out, weigh_f_beta
 from cryofind.scoring import format_score_table
-from cryofind.train import CropSampler, Validation, build_loss, train_network
+from cryofind.train import CropSampler, Loss, Validation, build_loss, train_network
 from cryofind.train.devices import parse_devices
 from cryofind.types import Picks
 
@@ -85,14 +85,16 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
     claim = claim_folder(request.out, MADE_BY)
     kind = {"folds": request.folds, "keep": request.keep if request.folds else None}
     if claim and claim.get("kind") != kind:
-        raise OutputError(request.out, f"holds a training of another kind ({claim.get('kind')})", "choose a new --out")
-    if request.folds and parse_devices(config.train.devices)[1] > 1:
+        problem = "holds a training of another kind (with or without --folds, or another --keep)"
+        raise OutputError(request.out, problem, "choose a new --out")
+    if parse_devices(config.train.devices)[1] > 1 and request.folds:
         raise ConfigError("--folds", "works with one device at a time", "set train.devices=auto")
-    corpus = read_corpus(request.projects, request.selection, config)
     initial = load_model_folder(find_model(request.init_model)) if request.init_model is not None else None
+    corpus = read_corpus(request.projects, request.selection, config)
+    trainer = _Trainer(request, config, corpus, initial)
+    trainer.check()
     record = {"made_by": MADE_BY, "kind": kind}
     write_json(request.out / RECORD_NAME, record)
-    trainer = _Trainer(request, config, corpus, initial)
     lines = trainer.train_folds(request.folds) if request.folds else trainer.train_once()
     write_json(
         request.out / RECORD_NAME,
@@ -116,6 +118,13 @@ class _Trainer:
     config: Config
     corpus: Corpus
     initial: LoadedModel | None
+
+    def check(self) -> None:
+        """Build everything once, so that a request that cannot be met is refused before anything is written."""
+        self._choose_validation_runs()
+        self._build_sampler(self.corpus.run_names)
+        self._build_loss()
+        self._build_network()
 
     def train_once(self) -> list[str]:
         """Train one model; thresholds from the runs held out."""
@@ -181,9 +190,10 @@ class _Trainer:
             raise ProjectError(f"--validation {absent[0]}", "is not an annotated run", f"known: {', '.join(names)}")
         if asked and len(set(asked)) == len(names):
             raise ProjectError("--validation", "names every annotated run", "leave some to train on")
-        if asked:
+        if asked or len(names) < LEAST_RUNS_TO_HOLD_ONE_OUT:
             return asked
-        return names[-1:] if len(names) >= LEAST_RUNS_TO_HOLD_ONE_OUT else ()
+        logger.info("holding out %s (choose with --validation, or use --folds)", names[-1])
+        return names[-1:]
 
     def _fit(self, learning: Sequence[str], held_out: Sequence[str], out: Path) -> nn.Module:
         self._refuse_seen(held_out)
@@ -195,7 +205,7 @@ class _Trainer:
             out=out / "training",
             validate=self._validator(held_out) if len(self.corpus.truth(held_out)) else None,
             object_names=names,
-            loss=build_loss(self.config.loss, names, self.config.model.activation),
+            loss=self._build_loss(),
             data=self._describe_data(learning, held_out),
         )
         if not result.is_main_process:
@@ -212,10 +222,15 @@ class _Trainer:
             self.corpus.specs,
         )
 
+    def _build_loss(self) -> Loss:
+        names = [spec.name for spec in self.corpus.specs]
+        return build_loss(self.config.loss, names, self.config.model.activation)
+
     def _build_network(self) -> nn.Module:
         torch.manual_seed(self.config.train.seed)
         network = build_network(self.config.model, len(self.corpus.specs))
         if self.initial is not None:
+            _refuse_other_network(self.config.model, self.initial)
             kept = initialize_from(network, self.corpus.specs, self.initial)
             logger.info("objects kept from the initial model: %s", ", ".join(kept) or "none")
         return network
@@ -282,3 +297,19 @@ class _Trainer:
             }
         )
         save_model(folder, network, card)
+
+
+def stages_of_initial(init_model: str | None) -> dict[str, Any]:
+    """Return the stages of the recipe that a training takes over from the model it starts from."""
+    if init_model is None:
+        return {}
+    card = load_model_folder(find_model(init_model)).card
+    return {"model": card.network.model_dump(), "preprocess": card.preprocess.model_dump()}
+
+
+def _refuse_other_network(network: ModelConfig, initial: LoadedModel) -> None:
+    if network != initial.card.network:
+        problem = f"its network is {initial.card.network.network}, or differs in widths or blocks from the recipe's"
+        raise ModelError(
+            f"--init {initial.folder}", problem, "leave [model] out of the recipe to take over the model's"
+        )

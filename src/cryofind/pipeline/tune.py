@@ -87,6 +87,9 @@ def _write_tuned(picker: Picker, out: Path, evidence: _Evidence) -> list[str]:
     previous = Tuning(picker.card.thresholds, picker.card.calibration, {})
     config, specs = picker.config, picker.specs
     tuning = fit_tuning(evidence.candidates, evidence.truth, specs, config, previous=previous)
+    if not any(tuning.f_beta.values()):
+        problem = f"gives nothing to tune on: no object has {config.tune.min_picks} annotated picks and a hit"
+        raise PicksError("tune", problem, "give more runs, lower tune.min_picks, or use another model")
     honest = score_left_out(evidence.candidates, evidence.truth, specs, config, previous=previous)
     _write_members(picker, out, tuning, evidence)
     mark = f" (IN-SAMPLE: {', '.join(evidence.in_sample_runs)})" if evidence.in_sample_runs else ""

@@ -48,7 +48,9 @@ class Tuning:
     def describe(self) -> list[str]:
         """Return a line for each tuned object: its threshold and the F-beta it reached on what chose it."""
         return [
-            f"{name}: threshold {self.thresholds.get(name, DEFAULT_THRESHOLD):.4f}, F-beta {value:.4f}"
+            f"{name}: threshold {self.thresholds[name]:.4f}, F-beta {value:.4f}"
+            if name in self.thresholds
+            else f"{name}: default threshold {DEFAULT_THRESHOLD} (nothing to tune on)"
             for name, value in self.f_beta.items()
         ]
 
