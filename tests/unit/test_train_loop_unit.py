@@ -57,7 +57,6 @@ def _train(
     sampler: TinySampler | None = None,
     scores: dict[int, float] | None = None,
     network: nn.Module | None = None,
-    resume: bool = True,
     loss: Loss = cross_entropy,
 ) -> TrainResult:
     """Train a tiny network; `scores` by step stand for a validation."""
@@ -78,7 +77,6 @@ def _train(
         validate=validate if scores is not None else None,
         object_names=OBJECTS,
         loss=loss,
-        resume=resume,
     )
 
 
@@ -127,18 +125,6 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     second = _train(tmp_path, sampler=sampler, network=build_tiny(seed=50))
     assert sampler.steps == []
     _assert_same(first.network, second.network)
-
-
-def test_without_resume_older_checkpoints_are_dropped(tmp_path: Path) -> None:
-    first = _train(tmp_path)
-    sampler = TinySampler()
-    second = _train(tmp_path, tiny_config(learning_rate=5e-3), sampler=sampler, resume=False)
-    assert sampler.steps == list(range(12))
-    rows = [row for row in read_metrics(second.history) if row["name"] == "loss"]
-    assert [row["step"] for row in rows] == list(range(1, 13))
-    assert any(
-        not torch.equal(a, b) for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True)
-    )
 
 
 def test_only_the_last_two_checkpoints_stay(tmp_path: Path) -> None:

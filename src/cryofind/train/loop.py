@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +121,6 @@ def train_network(
     validate: Callable[[nn.Module], Validation] | None,
     object_names: Sequence[str],
     loss: Loss,
-    resume: bool = True,
     data: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrainResult:
     """Train a network and return it with averaged weights.
@@ -136,15 +134,13 @@ def train_network(
     config
         The whole recipe; the loop reads `config.train` and `config.model.activation`.
     out
-        Folder for `checkpoints/` and `metrics.jsonl`.
+        Folder for `checkpoints/` and `metrics.jsonl`; a training that was cut off there goes on.
     validate
         Called with the averaged network in eval mode every `train.validate_every` steps and after the last one.
     object_names
         Objects in channel order.
     loss
         Maps logits (B, C, z, y, x), values (B, K, z, y, x) and weights (B, z, y, x) to a scalar.
-    resume
-        Whether to go on from the newest checkpoint in `out`; else older checkpoints there are removed.
     data
         What the network learns from and is validated on, JSON-ready, such as runs and hashes of their picks. It is kept
         in the checkpoints, and a training goes on only with the same.
@@ -170,7 +166,7 @@ def train_network(
     """
     description = _as_json(data)
     training = _prepare(network, config, loss, object_names, description)
-    _restore(training, out / CHECKPOINTS_NAME, resume=resume)
+    _restore(training, out / CHECKPOINTS_NAME)
     if training.fabric.is_global_zero:
         with MetricsFile(out / METRICS_NAME, training.step) as history:
             _run(training, sampler, validate, out, history)
@@ -221,13 +217,10 @@ def _describe_training(
     return {**identity, "objects": list(object_names), "data": dict(data), "processes": world_size}
 
 
-def _restore(training: _Training, folder: Path, *, resume: bool) -> None:
-    fabric = training.fabric
-    if not resume and fabric.is_global_zero:
-        shutil.rmtree(folder, ignore_errors=True)
-    fabric.barrier()
-    checkpoint = load_newest_checkpoint(folder, training.identity) if resume else None
-    fabric.barrier()
+def _restore(training: _Training, folder: Path) -> None:
+    training.fabric.barrier()
+    checkpoint = load_newest_checkpoint(folder, training.identity)
+    training.fabric.barrier()
     if checkpoint is None:
         return
     tensors, where = checkpoint.tensors, str(folder)
