@@ -211,3 +211,75 @@ def test_a_bare_zarr_is_picked(project: Path, model: Path, tmp_path: Path, run: 
     code, out, err = run("pick", tmp_path / "mine.zarr", "--model", model, "--out", tmp_path / "out")
     assert code == 0, err
     assert "mine" in out
+
+
+@pytest.mark.parametrize("part", ["", "picks.csv", "copick.json", "runs/P_1", "runs/P_1/picks.csv"])
+def test_no_path_into_a_result_hides_what_the_model_saw(
+    part: str, project: Path, model: Path, tmp_path: Path, run: Run
+) -> None:
+    run("pick", project, "--model", model, "--out", tmp_path / "out", "--run", "P_1")
+    code, _, err = run("score", tmp_path / "out" / part, project, "--run", "P_1")
+    assert code == 2
+    assert "--in-sample" in err
+    own = ("--predictions-uri", "*:cryofind/1", "--run", "P_1")
+    assert run("score", tmp_path / "out" / "copick.json", project, *own)[0] == 2
+
+
+def test_failures_of_an_earlier_call_still_count(project: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    copied = copy_project(project, tmp_path / "project")
+    level = next((copied.parent / "ExperimentRuns" / "P_2").glob("VoxelSpacing*/*.zarr")) / "0"
+    next(path for path in sorted(level.rglob("*")) if path.is_file() and not path.name.startswith(".")).unlink()
+    out = tmp_path / "out"
+    run("pick", copied, "--model", model, "--out", out, "--run", "P_2", "--run", "P_3")
+    run("pick", copied, "--model", model, "--out", out, "--run", "P_4")
+    assert [item["run"] for item in json.loads((out / "run.json").read_text())["failed"]] == ["P_2"]
+    code, _, err = run("score", out, project, "--run", "P_4", "--run", "P_1")
+    assert code == 2
+    assert "P_1" in err
+
+
+def test_a_run_that_is_gone_leaves_the_result(project: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    copied = copy_project(project, tmp_path / "project")
+    out = tmp_path / "out"
+    arguments = ("pick", copied, "--model", model, "--out", out, "--run", "P_4", "--segmentation")
+    assert run(*arguments)[0] == 0
+    level = next((copied.parent / "ExperimentRuns" / "P_4").glob("VoxelSpacing*/*.zarr")) / "0"
+    next(path for path in sorted(level.rglob("*")) if path.is_file() and not path.name.startswith(".")).unlink()
+    assert run(*arguments)[0] == 2
+    assert len(Picks.from_csv(out / "picks.csv")) == 0
+    assert json.loads((out / "run.json").read_text())["runs"] == []
+    assert not list(out.glob("ExperimentRuns/P_4/Segmentations/*"))
+
+
+def test_a_damaged_run_does_not_stop_the_others(project: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "out"
+    run("pick", project, "--model", model, "--out", out, "--run", "P_4")
+    (out / "runs" / "P_4" / "picks.csv").write_text("garbage")
+    code, _, err = run("pick", project, "--model", model, "--out", out, "--run", "P_3")
+    assert code == 0, err
+    assert "damaged" in err
+    assert Picks.from_csv(out / "picks.csv").run_names == ("P_3",)
+
+
+def test_one_run_under_two_names_is_refused(project: Path, tmp_path: Path, run: Run) -> None:
+    copied = copy_project(project, tmp_path / "project")
+    runs = copied.parent / "ExperimentRuns"
+    shutil.copytree(runs / "P_1", runs / "P_9")
+    names = ("--run", "P_1", "--run", "P_9", "--validation", "P_9")
+    code, _, err = run("train", copied, "--out", tmp_path / "model", *names, *SETTINGS)
+    assert code == 2
+    assert "same voxels" in err
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_refused_request_does_not_claim_the_folder(project: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "model"
+    assert run("train", project, "--out", out, "--folds", 9, *SETTINGS)[0] == 2
+    code, _, err = run("train", project, "--out", out, "--folds", 2, "--init", model, *SETTINGS)
+    assert code == 2
+    assert "initial model" in err
+    assert not out.exists()
+    assert run("train", project, "--out", out, *TWO_RUNS, *SETTINGS)[0] == 0
+    before = (out / "run.json").read_text()
+    assert run("train", project, "--out", out, *TWO_RUNS, *SETTINGS, "--set", "train.learning_rate=1e-5")[0] == 2
+    assert (out / "run.json").read_text() == before

@@ -12,6 +12,8 @@ from cryofind.cli import options
 @click.option("--model", help="Also say whether this model fits the tomograms of PATH.")
 def command(path: Path | None, model: str | None) -> int:
     """Say what this computer can do and, with PATH, what is wrong with its tomograms and picks."""
+    if model is not None and path is None:
+        raise click.UsageError("--model is compared with tomograms; name a PATH too")
     from cryofind.pipeline import examine_computer, examine_input
 
     for line in examine_computer():

@@ -48,7 +48,7 @@ def command(
     from cryofind.pipeline import TrainRequest, stages_of_initial, train_model
 
     selection = options.build_selection(chosen)
-    recipes = [path for path in (recipe, *projects) if path is not None and path.suffix == ".toml"]
+    recipes = [*([recipe] if recipe else []), *(path for path in projects if path.suffix == ".toml")]
     if len(recipes) > 1:
         raise click.UsageError(f"two recipes: {recipes[0]} and {recipes[1]}; give one")
     recipe = recipes[0] if recipes else recipe

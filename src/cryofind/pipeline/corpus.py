@@ -13,7 +13,7 @@ from cryofind.errors import PicksError, ProjectError
 from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.models import SeenRun
 from cryofind.pipeline.inputs import InputSelection, choose_one_per_run, refuse_absent_runs
-from cryofind.pipeline.seen import remember_run
+from cryofind.pipeline.seen import is_seen, remember_run
 from cryofind.preprocess import detect_polarity, preprocess_tomogram
 from cryofind.progress import report_progress
 from cryofind.train import TrainingRun
@@ -120,6 +120,7 @@ def read_corpus(paths: Sequence[Path], selection: InputSelection, config: Config
         for project, entry in jobs:
             runs.append(_read_run(project, entry, selection, specs, spacing, config))
             progress.advance(note=entry.run)
+    _refuse_same_data(runs)
     return Corpus(specs, spacing, tuple(runs))
 
 
@@ -198,7 +199,16 @@ def _labelled_objects(project: Project, entry: TomogramEntry, config: Config) ->
 
 
 def _labels_uri(config: Config) -> str:
-    return config.targets.segmentation or "*"
+    return config.targets.segmentation or "*?multilabel=true"
+
+
+def _refuse_same_data(runs: Sequence[AnnotatedRun]) -> None:
+    """Refuse one run under two names: it would be learnt from and held out at once."""
+    for index, run in enumerate(runs):
+        for other in runs[:index]:
+            if other.run != run.run and is_seen(run.seen, [other.seen]):
+                problem = f"has the same voxels or picks as run {other.run}"
+                raise ProjectError(f"run {run.run}", problem, "leave one of them out with --run")
 
 
 def _refuse_shared_names(jobs: Sequence[tuple[Project, TomogramEntry]]) -> None:

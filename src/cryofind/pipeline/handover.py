@@ -1,7 +1,9 @@
 """`cryofind submit` and `cryofind export`: picks handed to other programs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from cryofind import czii
 from cryofind.atomic import write_beside
@@ -9,6 +11,7 @@ from cryofind.errors import ConfigError, SubmissionError
 from cryofind.export import Centre, export_picks, validate_submission, write_submission
 from cryofind.io.extent import check_picks_inside
 from cryofind.pipeline.points import read_points
+from cryofind.types import VoxelGrid
 
 MAX_LISTED_FILES = 8
 
@@ -26,11 +29,19 @@ def submit_picks(source: Path, out: Path, *, all_candidates: bool = False) -> tu
     points = read_points(source)
     picks = points.picks if all_candidates else points.picks.only_selected()
     check_picks_inside(picks, {**dict.fromkeys(picks.run_names, czii.TOMOGRAM_GRID), **points.grids}, subject=source)
-    grid = max([*points.grids.values()] or [czii.TOMOGRAM_GRID], key=lambda grid: grid.extent_zyx_angstrom)
+    grid = _enclosing_grid([*points.grids.values()] or [czii.TOMOGRAM_GRID])
     with write_beside(out) as partial:
         count = write_submission(partial, picks, runs=points.runs or None)
         notes = _name_file(lambda: validate_submission(partial, runs=points.runs or None, grid=grid), partial, out)
-    return count, notes
+    failed = [item["run"] for item in points.record.get("failed", []) if item["run"]]
+    return count, (*notes, *(f"run {run} could not be picked and has no rows" for run in failed))
+
+
+def _enclosing_grid(grids: Sequence[VoxelGrid]) -> VoxelGrid:
+    """Return a grid that holds the box of every tomogram; picks were checked against their own before."""
+    spacing = min(grid.spacing_angstrom for grid in grids)
+    extents = np.array([grid.extent_zyx_angstrom for grid in grids]).max(axis=0)
+    return VoxelGrid.isotropic(tuple(int(np.ceil(extent / spacing)) for extent in extents), spacing)
 
 
 def _is_submission(source: Path) -> bool:

@@ -102,15 +102,11 @@ def pick_into_folder(
             try:
                 picked.append(job.pick_one(entry))
             except CryofindError as error:
-                job.forget(entry.run)
                 failed.append(FailedItem(str(entry.path), error, entry.run))
             progress.advance(note=entry.run)
-    records = job.read_finished_runs()
-    picks = Picks.concatenate(Picks.from_csv(out / "runs" / record["run"] / PICKS_NAME) for record in records)
-    if records:
-        picks.to_csv(out / PICKS_NAME)
-        job.write_configuration(collected)
-        job.write_record(records, failed, seconds=time.perf_counter() - started)
+    for item in failed:
+        job.forget(item.run)
+    picks = job.collect(collected, failed, seconds=time.perf_counter() - started)
     return PickSummary(picks, tuple(picked), tuple(failed))
 
 
@@ -154,15 +150,44 @@ class _PickJob:
             write_json(self.out / RECORD_NAME, {"made_by": MADE_BY, "recipe_sha256": self.recipe_sha256})
 
     def forget(self, run: str) -> None:
-        """Remove what an earlier call left of a run that cannot be picked any more."""
+        """Remove what an earlier call left of a run that cannot be picked any more, or is about to be picked anew."""
+        if not run:
+            return
         shutil.rmtree(self.out / "runs" / run, ignore_errors=True)
+        shutil.rmtree(self.out / "probabilities" / f"{run}.zarr", ignore_errors=True)
         for spec in self.picker.specs:
             picks_json_path(self.out, run, OWN_USER, OWN_SESSION, spec.name).unlink(missing_ok=True)
+        for labels in (self.out / "ExperimentRuns" / run).glob(f"Segmentations/*_{OWN_USER}_{OWN_SESSION}_*.zarr"):
+            shutil.rmtree(labels, ignore_errors=True)
 
-    def read_finished_runs(self) -> list[dict[str, Any]]:
-        """Return the records of all finished runs in the folder, by run."""
-        folders = sorted(path for path in (self.out / "runs").glob("*") if path.is_dir())
-        return [record for record in map(read_record, folders) if record]
+    def collect(self, collected: CollectedInputs, failed: list[FailedItem], *, seconds: float) -> Picks:
+        """Write `picks.csv` and `run.json` from all finished runs of the folder; return their candidates."""
+        if not (self.out / RECORD_NAME).exists():
+            return Picks.empty()
+        records = self._read_finished_runs()
+        picks = Picks.concatenate(Picks.from_csv(self.out / "runs" / record["run"] / PICKS_NAME) for record in records)
+        picks.to_csv(self.out / PICKS_NAME)
+        self._write_configuration(collected)
+        self._write_record(records, self._merge_failures(records, failed), seconds=seconds)
+        return picks
+
+    def _read_finished_runs(self) -> list[dict[str, Any]]:
+        """Return the records of all undamaged runs in the folder, by run."""
+        records = []
+        for folder in sorted(path for path in (self.out / "runs").glob("*") if path.is_dir()):
+            record = _read_finished(folder)
+            if record is None:
+                logger.warning("%s: is damaged and left out; pick run %s again", folder, folder.name)
+            else:
+                records.append(record)
+        return records
+
+    def _merge_failures(self, records: list[dict[str, Any]], failed: list[FailedItem]) -> list[dict[str, str]]:
+        """Return the failures of this call and of earlier ones, but those of runs that are finished now."""
+        now = [{"item": item.item, "run": item.run, "error": str(item.error)} for item in failed]
+        settled = {record["run"] for record in records} | {item.run for item in failed}
+        earlier = (read_record(self.out) or {}).get("failed", [])
+        return [*(item for item in earlier if item["run"] and item["run"] not in settled), *now]
 
     def pick_one(self, entry: TomogramEntry) -> dict[str, Any]:
         """Pick one tomogram, or keep the finished result of an earlier call; return its record."""
@@ -177,8 +202,8 @@ class _PickJob:
             "grid": [list(tomogram.grid.spacing_zyx_angstrom), list(tomogram.grid.origin_zyx_angstrom)],
         }
         folder = self.out / "runs" / entry.run
-        finished = _read_finished(folder, key)
-        if finished is not None:
+        finished = _read_finished(folder)
+        if finished is not None and finished["key"] == key:
             logger.info("%s: already picked, kept", entry.run)
             return finished
         read_seconds = time.perf_counter() - started
@@ -186,6 +211,7 @@ class _PickJob:
         for note in result.notes:
             logger.info("%s: %s", entry.run, note)
         self._mark_folder()
+        self.forget(entry.run)
         result.picks.to_csv(folder / PICKS_NAME)
         self._write_overlay(tomogram, result.picks)
         if self.picker.config.predict.keep_probabilities:
@@ -228,7 +254,7 @@ class _PickJob:
         )
         write_segmentation_zarr(path, labels)
 
-    def write_configuration(self, collected: CollectedInputs) -> None:
+    def _write_configuration(self, collected: CollectedInputs) -> None:
         """Write a copick configuration, so that copick's own tools open the folder."""
         static_roots = {project.static_root or project.overlay_root for project in collected.projects} - {None}
         write_copick_config(
@@ -239,7 +265,7 @@ class _PickJob:
             static_root=static_roots.pop() if len(static_roots) == 1 else None,
         )
 
-    def write_record(self, records: list[dict[str, Any]], failed: list[FailedItem], *, seconds: float) -> None:
+    def _write_record(self, records: list[dict[str, Any]], failed: list[dict[str, str]], *, seconds: float) -> None:
         """Write `run.json`: what made the picks, from what, and what failed."""
         members = zip(self.picker.cards, self.picker.folders, strict=True)
         document = {
@@ -261,16 +287,16 @@ class _PickJob:
             "objects": [vars(spec) for spec in self.picker.specs],
             "thresholds": self.picker.card.thresholds,
             "runs": records,
-            "failed": [{"item": item.item, "run": item.run, "error": str(item.error)} for item in failed],
+            "failed": failed,
         }
         write_json(self.out / RECORD_NAME, document)
 
 
-def _read_finished(folder: Path, key: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the record of a run if it was made by the same recipe from the same voxels and is undamaged."""
+def _read_finished(folder: Path) -> dict[str, Any] | None:
+    """Return the record of a finished run if it and its picks are undamaged."""
     try:
         record = read_record(folder)
-        if record is None or record.get("key") != key:
+        if record is None or "key" not in record:
             return None
         return record if hash_file(folder / PICKS_NAME) == record.get("picks_csv_sha256") else None
     except (OutputError, OSError):

@@ -11,7 +11,7 @@ import numpy as np
 from cryofind.errors import OutputError, PicksError
 from cryofind.io import Project, open_project, read_picks_json, read_points_table
 from cryofind.pipeline.inputs import refuse_absent_runs
-from cryofind.pipeline.pick import PICKS_NAME
+from cryofind.pipeline.pick import MADE_BY, PICKS_NAME
 from cryofind.pipeline.records import RECORD_NAME, read_record
 from cryofind.types import ParticleSpec, Picks, VoxelGrid
 
@@ -71,6 +71,21 @@ def read_points(path: Path, *, runs: Sequence[str] = (), picks_uri: str = "") ->
     if not runs:
         return source
     refuse_absent_runs(runs, source.runs)
+    return _of_runs(source, runs)
+
+
+def find_result(path: Path) -> Path | None:
+    """Return the folder written by `cryofind pick` that a path is or belongs to; None if there is none."""
+    if not (path.is_dir() or path.name in {PICKS_NAME, "copick.json"}):
+        return None
+    folder = path if path.is_dir() else path.parent
+    if folder.parent.name == "runs":
+        folder = folder.parent.parent
+    record = read_record(folder) if (folder / PICKS_NAME).is_file() else None
+    return folder if record is not None and record.get("made_by") == MADE_BY else None
+
+
+def _of_runs(source: PointSource, runs: Sequence[str]) -> PointSource:
     keep = [run for run in source.runs if run in set(runs)]
     kept = source.picks.where(np.isin(source.picks.runs, list(runs)))
     return replace(source, picks=kept, runs=tuple(keep))
@@ -86,14 +101,18 @@ def is_points(path: Path) -> bool:
 def _read_any(path: Path, picks_uri: str) -> PointSource:
     if not path.exists():
         raise PicksError(path, "does not exist", "give a result folder, a CSV, a project or a folder of picks JSON")
+    folder = find_result(path)
+    if folder is not None and not picks_uri:
+        # Also for a file or a run's folder inside a result: its record knows which runs the model has seen.
+        result = _read_result(folder)
+        run = (path if path.is_dir() else path.parent).name
+        return _of_runs(result, (run,)) if (folder / "runs" / run).is_dir() else result
     if path.is_dir() and (path / PICKS_NAME).is_file():
-        return _read_result(path)
-    if path.name == PICKS_NAME and (path.parent / RECORD_NAME).is_file():
-        # The record beside it knows which runs the model has seen.
-        return _read_result(path.parent)
+        return _from_table(path, Picks.from_csv(path / PICKS_NAME))
     if is_points(path):
         return _from_table(path, _read_table(path))
-    return _from_project(open_project(path), picks_uri)
+    source = _from_project(open_project(path), picks_uri)
+    return source if folder is None else replace(source, record=read_record(folder) or {})
 
 
 def _read_result(folder: Path) -> PointSource:

@@ -92,7 +92,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise OutputError(path, f"cannot be read ({error})", "run the command that made this folder again") from error
+        raise OutputError(
+            path, f"cannot be read ({error})", "choose a new folder for --out, or delete this file"
+        ) from error
     if not isinstance(document, dict):
-        raise OutputError(path, "is not a JSON object", "run the command that made this folder again")
+        raise OutputError(path, "is not a JSON object", "choose a new folder for --out, or delete this file")
     return document

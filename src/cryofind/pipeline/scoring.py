@@ -12,7 +12,8 @@ from cryofind.config import load_config
 from cryofind.errors import InSampleError, PicksError
 from cryofind.io import OWN_SESSION, OWN_USER, open_project
 from cryofind.pipeline.pick import PICKS_NAME
-from cryofind.pipeline.points import PointSource, choose_specs, read_points
+from cryofind.pipeline.points import PointSource, choose_specs, find_result, read_points
+from cryofind.pipeline.records import read_record
 from cryofind.scoring import dice_from_overlaps, measure_overlaps, score
 from cryofind.types import LabelVolume, Picks, ScoreReport
 
@@ -42,7 +43,7 @@ def score_paths(
     true_picks = reference.picks.only_selected()
     if not len(true_picks):
         raise PicksError(truth, "holds no picks of the runs asked for", "give the truth as the second argument")
-    scored_runs = _choose_runs(predicted, reference)
+    scored_runs = _choose_runs(predicted, reference, runs)
     seen = find_in_sample_runs(predicted, true_picks.where(np.isin(true_picks.runs, scored_runs)))
     if seen and not in_sample:
         advice = "score runs that it never saw, or say --in-sample"
@@ -55,7 +56,7 @@ def score_paths(
     return replace(report, in_sample_runs=tuple(seen))
 
 
-def _choose_runs(predicted: PointSource, reference: PointSource) -> tuple[str, ...]:
+def _choose_runs(predicted: PointSource, reference: PointSource, runs: Sequence[str]) -> tuple[str, ...]:
     """Return the runs to score: all of the truth, or those that a result folder was asked to pick, failed ones too."""
     if not predicted.record:
         if len(predicted.picks) and not set(predicted.runs) & set(reference.runs):
@@ -66,8 +67,11 @@ def _choose_runs(predicted: PointSource, reference: PointSource) -> tuple[str, .
     left_out = [run for run in reference.runs if run not in asked]
     if not chosen:
         raise _nothing_shared(predicted, reference)
+    if left_out and runs:
+        advice = "pick it, or leave it out of --run"
+        raise PicksError(f"{predicted.path}: run {left_out[0]}", "was never picked", advice)
     if left_out:
-        logger.info("not scored, since never picked: %s", ", ".join(left_out))
+        logger.warning("not scored, since never picked: %s", ", ".join(left_out))
     return chosen
 
 
@@ -98,10 +102,14 @@ def score_segmentations(predictions: Path, truth: Path, *, runs: Sequence[str] =
     PicksError
         If a side has no multilabel segmentation of a run, or several.
     """
-    predicted = _find_segmentations(predictions, runs)
-    reference = _find_segmentations(truth, runs)
-    asked = read_points(predictions).record.get("runs")
-    scored = [run for run in reference if asked is None or run in {record["run"] for record in asked}]
+    folder = find_result(predictions)
+    record = (read_record(folder) or {}) if folder is not None else {}
+    predicted = _find_segmentations(folder or predictions, runs)
+    reference = _find_segmentations(find_result(truth) or truth, runs)
+    asked = {item["run"] for key in ("runs", "failed") for item in record.get(key, [])} or set(predicted)
+    for run in sorted(asked - set(reference)):
+        logger.warning("no Dice of %s: the truth has no segmentation of it", run)
+    scored = [run for run in reference if run in asked]
     missing = [run for run in scored if run not in predicted]
     if missing or not scored:
         problem = f"has no segmentation of run {missing[0]}" if missing else "shares no segmented run with the truth"

@@ -94,7 +94,8 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
     trainer = _Trainer(request, config, corpus, initial)
     trainer.check()
     record = {"made_by": MADE_BY, "kind": kind}
-    write_json(request.out / RECORD_NAME, record)
+    if not claim:
+        write_json(request.out / RECORD_NAME, record)
     lines = trainer.train_folds(request.folds) if request.folds else trainer.train_once()
     write_json(
         request.out / RECORD_NAME,
@@ -121,14 +122,20 @@ class _Trainer:
 
     def check(self) -> None:
         """Build everything once, so that a request that cannot be met is refused before anything is written."""
-        self._choose_validation_runs()
-        self._build_sampler(self.corpus.run_names)
+        names = self.corpus.run_names
+        if (self.request.folds or 0) > len(names):
+            found = f"is {self.request.folds}, but there are {len(names)} annotated runs"
+            raise ConfigError("--folds", found, "ask for fewer")
+        self._refuse_seen(names if self.request.folds else self._choose_validation_runs())
+        self._build_sampler(names)
         self._build_loss()
         self._build_network()
 
     def train_once(self) -> list[str]:
         """Train one model; thresholds from the runs held out."""
         held_out = self._choose_validation_runs()
+        if held_out and not self.request.validation_runs:
+            logger.info("holding out %s (choose with --validation, or use --folds)", ", ".join(held_out))
         learning = [name for name in self.corpus.run_names if name not in held_out]
         network = self._fit(learning, held_out, self.request.out)
         truth = self.corpus.truth(held_out)
@@ -147,14 +154,11 @@ class _Trainer:
     def train_folds(self, folds: int) -> list[str]:
         """Cross-validate: every fold keeps its last checkpoint, so nothing is chosen on the runs it is judged by."""
         names = self.corpus.run_names
-        if folds > len(names):
-            raise ConfigError("--folds", f"is {folds}, but there are {len(names)} annotated runs", "ask for fewer")
         members = [self.request.out / f"fold_{number + 1}" for number in range(folds)]
         networks, candidates = [], []
         for number, member in enumerate(members):
             held_out = names[number::folds]
             learning = [name for name in names if name not in held_out]
-            self._refuse_seen(held_out)
             logger.info("fold %d of %d: holding out %s", number + 1, folds, ", ".join(held_out))
             networks.append(self._fit(learning, (), member))
             candidates.append(self._find_candidates(networks[-1], held_out))
@@ -192,11 +196,9 @@ class _Trainer:
             raise ProjectError("--validation", "names every annotated run", "leave some to train on")
         if asked or len(names) < LEAST_RUNS_TO_HOLD_ONE_OUT:
             return asked
-        logger.info("holding out %s (choose with --validation, or use --folds)", names[-1])
         return names[-1:]
 
     def _fit(self, learning: Sequence[str], held_out: Sequence[str], out: Path) -> nn.Module:
-        self._refuse_seen(held_out)
         names = [spec.name for spec in self.corpus.specs]
         result = train_network(
             self._build_sampler(learning),

@@ -109,6 +109,7 @@ def _write_members(picker: Picker, out: Path, tuning: Tuning, evidence: _Evidenc
         changes: dict[str, Any] = {
             "thresholds": dict(tuning.thresholds),
             "calibration": dict(tuning.calibration),
+            "preprocess": picker.config.preprocess,
             "locate": picker.config.locate,
             "training_runs": (*card.training_runs, *evidence.runs),
             "metrics": {
