@@ -137,3 +137,13 @@ def test_what_is_exported_can_be_read_back(
     assert sorted(read.positions_zyx_angstrom[:, 0]) == pytest.approx(
         sorted(candidates.positions_zyx_angstrom[:, 0]), abs=0.02
     )
+
+
+def test_picks_of_one_user_of_a_project_are_exported(project: Path, result: Path, tmp_path: Path, run: Run) -> None:
+    configuration = result / "copick.json"
+    chosen = ("--picks", "*:curation/0")
+    assert run("export", project, "--format", "csv", "--out", tmp_path / "truth", *chosen)[0] == 0
+    code, _, err = run("submit", configuration, "--out", tmp_path / "submission.csv", *chosen)
+    assert code == 0, err
+    lines = (tmp_path / "submission.csv").read_text().splitlines()
+    assert len(lines) - 1 == len(open_project(configuration).read_picks("*:curation/0"))

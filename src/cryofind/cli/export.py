@@ -23,6 +23,7 @@ FORMATS = ("relion5", "relion4", "copick", "csv", "em", "dynamo", "coords")
     help="RELION 5: where the tomogram's centre is (size/2, or size/2 - 1).",
 )
 @click.option("--all-candidates", is_flag=True, help="Write every candidate, not only the selected ones.")
+@options.picks_uri
 def command(
     folder: Path,
     format_name: str,
@@ -30,6 +31,7 @@ def command(
     tilt_series_pixel_size: float | None,
     centre: Any,
     all_candidates: bool,
+    picks_uri: str,
 ) -> None:
     """Write the picks of FOLDER (from `cryofind pick`) for another program."""
     from cryofind.pipeline import export_folder
@@ -41,6 +43,7 @@ def command(
         centre=centre,
         tilt_series_pixel_size_angstrom=tilt_series_pixel_size,
         all_candidates=all_candidates,
+        picks_uri=picks_uri,
     )
     for line in lines:
         click.echo(line)

@@ -28,7 +28,7 @@ allow_missing_chunks: Decorator = click.option(
     "--allow-missing-chunks", is_flag=True, help="Read absent zarr chunks as empty (some writers leave those out)."
 )
 picks_uri: Decorator = click.option(
-    "--picks", "picks_uri", default="", metavar="URI", help="Whose picks are the truth: OBJECT:USER/SESSION."
+    "--picks", "picks_uri", default="", metavar="URI", help="Whose picks of a project: OBJECT:USER/SESSION."
 )
 in_sample: Decorator = click.option(
     "--in-sample", is_flag=True, help="Accept runs that the model was trained on; the result says so."

@@ -16,7 +16,9 @@ from cryofind.types import VoxelGrid
 MAX_LISTED_FILES = 8
 
 
-def submit_picks(source: Path, out: Path, *, all_candidates: bool = False) -> tuple[int, tuple[str, ...]]:
+def submit_picks(
+    source: Path, out: Path, *, all_candidates: bool = False, picks_uri: str = ""
+) -> tuple[int, tuple[str, ...]]:
     """Write a Kaggle submission and check it strictly; return the number of rows and what is worth knowing.
 
     Raises
@@ -26,7 +28,7 @@ def submit_picks(source: Path, out: Path, *, all_candidates: bool = False) -> tu
     """
     if _is_submission(source):
         validate_submission(source)
-    points = read_points(source)
+    points = read_points(source, picks_uri=picks_uri)
     picks = points.picks if all_candidates else points.picks.only_selected()
     check_picks_inside(picks, {**dict.fromkeys(picks.run_names, czii.TOMOGRAM_GRID), **points.grids}, subject=source)
     grid = _enclosing_grid([*points.grids.values()] or [czii.TOMOGRAM_GRID])
@@ -67,6 +69,7 @@ def export_folder(
     centre: Centre = "half",
     tilt_series_pixel_size_angstrom: float | None = None,
     all_candidates: bool = False,
+    picks_uri: str = "",
 ) -> list[str]:
     """Write the picks of a result folder for another program; return lines that say what was written, in which unit.
 
@@ -78,7 +81,7 @@ def export_folder(
     if format_name.startswith("relion") and tilt_series_pixel_size_angstrom is None:
         problem = f"{format_name} needs the unbinned pixel size of the tilt series, which is not the voxel spacing"
         raise ConfigError("--tilt-series-pixel-size", problem, "give it in Angstrom")
-    points = read_points(source)
+    points = read_points(source, picks_uri=picks_uri)
     picks = points.picks if all_candidates else points.picks.only_selected()
     exported = export_picks(
         picks,

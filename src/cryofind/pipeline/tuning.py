@@ -99,7 +99,7 @@ def best_f_beta(candidates: Picks, truth: Picks, specs: Sequence[ParticleSpec], 
 
 
 def weigh_f_beta(f_beta: Mapping[str, float], truth: Picks, specs: Sequence[ParticleSpec], config: Config) -> float:
-    """Return the weighted total that `score` would print; objects without a value count as 0."""
+    """Return the mean of F-beta by object, weighted as `score` weighs; objects without a value count as 0."""
     weighted = weighted_specs(truth, specs, _tuning_rule(config))
     total = sum(spec.score_weight * f_beta.get(spec.name, 0.0) for spec in weighted)
     return total / sum(spec.score_weight for spec in weighted)
