@@ -147,3 +147,18 @@ def test_picks_of_one_user_of_a_project_are_exported(project: Path, result: Path
     assert code == 0, err
     lines = (tmp_path / "submission.csv").read_text().splitlines()
     assert len(lines) - 1 == len(open_project(configuration).read_picks("*:curation/0"))
+
+
+def test_relions_own_table_gives_sizes_and_pixel_sizes(result: Path, tmp_path: Path, run: Run) -> None:
+    columns = "_rlnTomoName\n_rlnTomoTiltSeriesPixelSize\n_rlnTomoSizeX\n_rlnTomoSizeY\n_rlnTomoSizeZ\n"
+    star = tmp_path / "tomograms.star"
+    export = ("export", result, "--format", "relion5", "--all-candidates", "--tomograms-star", star, "--out")
+    star.write_text(f"data_global\n\nloop_\n{columns}P_9 2.503 384 384 128\n")
+    code, _, err = run(*export, tmp_path / "other")
+    assert code == 2
+    assert "P_4" in err
+    star.write_text(f"data_global\n\nloop_\n{columns}P_4 2.503 384 384 128\n")
+    code, _, err = run(*export, tmp_path / "relion")
+    assert code == 0, err
+    text = (tmp_path / "relion" / "ribosome" / "particles.star").read_text()
+    assert "2.503" in text

@@ -262,10 +262,10 @@ def test_the_table_shows_counts_mode_and_in_sample_runs() -> None:
     assert format_score_table(report).splitlines() == [
         "object              TP  FP  FN  precision  recall      F4  weight",
         "-----------------------------------------------------------------",
-        "ribosome            10  -1   2     1.0000  0.8333  0.8400       1",
-        "beta-galactosidase   3   4   5     0.4000  0.3750  0.3800       2",
+        "ribosome            10  -1   2     1.0000  0.8333  0.8400       1  in-sample",
+        "beta-galactosidase   3   4   5     0.4000  0.3750  0.3800       2  in-sample",
         "-----------------------------------------------------------------",
-        "weighted F4: 0.500000",
+        "weighted F4: 0.500000  in-sample",
         "mode kaggle, beta 4, 1 run, weights divided by 7",
         "WARNING: in-sample, the model was trained on: TS_1, TS_2",
     ]

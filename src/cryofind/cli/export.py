@@ -15,6 +15,7 @@ FORMATS = ("relion5", "relion4", "copick", "csv", "em", "dynamo", "coords")
 @click.option("--format", "format_name", required=True, type=click.Choice(FORMATS))
 @click.option("--out", required=True, type=options.PATH, help="Folder for the files.")
 @click.option("--tilt-series-pixel-size", type=float, metavar="ANGSTROM", help="Unbinned pixel size, for RELION.")
+@click.option("--tomograms-star", type=options.PATH, help="RELION's tomograms.star: unbinned sizes and pixel sizes.")
 @click.option(
     "--centre",
     type=click.Choice(["half", "half-minus-one"]),
@@ -29,9 +30,7 @@ def command(
     format_name: str,
     out: Path,
     tilt_series_pixel_size: float | None,
-    centre: Any,
-    all_candidates: bool,
-    picks_uri: str,
+    **chosen: Any,
 ) -> None:
     """Write the picks of FOLDER (from `cryofind pick`) for another program."""
     from cryofind.pipeline import export_folder
@@ -40,10 +39,8 @@ def command(
         folder,
         out,
         format_name=format_name,
-        centre=centre,
         tilt_series_pixel_size_angstrom=tilt_series_pixel_size,
-        all_candidates=all_candidates,
-        picks_uri=picks_uri,
+        **chosen,
     )
     for line in lines:
         click.echo(line)

@@ -48,5 +48,6 @@ def command(
         click.echo(json.dumps(document, indent=2))
         return
     click.echo(format_score_table(report))
+    mark = "  in-sample" if report.in_sample_runs else ""
     for name, value in (dice or {}).items():
-        click.echo(f"Dice {name}: {value:.4f}")
+        click.echo(f"Dice {name}: {value:.4f}{mark}")

@@ -18,6 +18,7 @@ from cryofind.io.picks_json import (
 )
 from cryofind.io.point_lists import LoosePicks, read_loose_picks
 from cryofind.io.project import open_project
+from cryofind.io.relion import read_tomograms_star
 from cryofind.io.tables import read_points_table
 from cryofind.io.tomograms import fingerprint_volume, read_tomogram, read_tomogram_grid
 
@@ -43,6 +44,7 @@ __all__ = [
     "read_tomogram",
     "read_tomogram_grid",
     "read_tomogram_list",
+    "read_tomograms_star",
     "segmentation_zarr_path",
     "tomogram_zarr_path",
     "write_copick_config",

@@ -9,6 +9,7 @@ from cryofind import czii
 from cryofind.atomic import write_beside
 from cryofind.errors import ConfigError, SubmissionError
 from cryofind.export import Centre, export_picks, validate_submission, write_submission
+from cryofind.io import read_tomograms_star
 from cryofind.io.extent import check_picks_inside
 from cryofind.pipeline.points import read_points
 from cryofind.types import VoxelGrid
@@ -70,19 +71,28 @@ def export_folder(
     tilt_series_pixel_size_angstrom: float | None = None,
     all_candidates: bool = False,
     picks_uri: str = "",
+    tomograms_star: Path | None = None,
 ) -> list[str]:
     """Write the picks of a result folder for another program; return lines that say what was written, in which unit.
+
+    RELION's `tomograms.star` gives unbinned sizes and pixel sizes; tomograms that it lacks need the pixel size said.
 
     Raises
     ------
     PicksError
         If the source does not know the tomograms' grids and the format needs them.
+    ConfigError
+        If RELION's pixel size is not known.
     """
-    if format_name.startswith("relion") and tilt_series_pixel_size_angstrom is None:
-        problem = f"{format_name} needs the unbinned pixel size of the tilt series, which is not the voxel spacing"
-        raise ConfigError("--tilt-series-pixel-size", problem, "give it in Angstrom")
     points = read_points(source, picks_uri=picks_uri)
     picks = points.picks if all_candidates else points.picks.only_selected()
+    geometries = read_tomograms_star(tomograms_star) if tomograms_star is not None else {}
+    if format_name.startswith("relion") and tilt_series_pixel_size_angstrom is None:
+        unknown = [run for run in picks.run_names if run not in geometries]
+        if unknown or not geometries:
+            about = f" of {unknown[0]}" if unknown else ""
+            problem = f"{format_name} needs the unbinned pixel size{about}, which is not the voxel spacing"
+            raise ConfigError("--tilt-series-pixel-size", problem, "give it in Angstrom, or give --tomograms-star")
     exported = export_picks(
         picks,
         out,
@@ -90,5 +100,6 @@ def export_folder(
         grids=points.grids,
         centre=centre,
         tilt_series_pixel_size_angstrom=tilt_series_pixel_size_angstrom,
+        geometries=geometries,
     )
     return [exported.summary, f"{len(exported.paths)} files -> {out}", *map(str, exported.paths[:MAX_LISTED_FILES])]

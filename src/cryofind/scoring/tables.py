@@ -8,17 +8,18 @@ HEADER = ("object", "TP", "FP", "FN", "precision", "recall", "F", "weight")
 def format_score_table(report: ScoreReport) -> str:
     """Return the report as a table: a row per object, the total, and how it was counted.
 
-    A last line warns when runs are among those that the model was trained on.
+    When runs are among those that the model was trained on, every line with a number says so, and a last one which.
     """
     header = tuple(f"F{report.beta:g}" if title == "F" else title for title in HEADER)
-    rows = [header, *(_row(name, rated) for name, rated in report.objects.items())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = [_align(row, widths) for row in rows]
+    rows = [_row(name, rated) for name, rated in report.objects.items()]
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    mark = "  in-sample" if report.in_sample_runs else ""
+    lines = [_align(header, widths), *(_align(row, widths) + mark for row in rows)]
     lines.insert(1, "-" * len(lines[0]))
     runs = f"{len(report.runs)} run" + ("s" if len(report.runs) != 1 else "")
     lines += [
         lines[1],
-        f"weighted F{report.beta:g}: {report.f_beta:.6f}",
+        f"weighted F{report.beta:g}: {report.f_beta:.6f}{mark}",
         f"mode {report.mode}, beta {report.beta:g}, {runs}, weights divided by {report.divisor:g}",
     ]
     if report.in_sample_runs:
