@@ -5,6 +5,7 @@
 #   make test-all  the same, slow ones too, and interoperability with the copick package
 #   make lint      style, types, layers, spelling
 #   make bench     speed of the stages on this computer
+#   make bench-realism   simulated tomograms beside a real slice: spectrum, grey values, contrast, picture
 #   make clean     remove what tests and demos leave behind
 #
 # PYTHON=python3.12 chooses the interpreter; TORCH_INDEX_URL=URL another package index for torch, such as that of its small CPU builds.
@@ -12,6 +13,8 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 DEMO_OUT ?= demo-output
+# What bench-realism looks at: PROJECT=FOLDER, or runs of recipe `czii`, made where they are missing.
+REALISM_RUNS := scratch/realism
 
 BIN := .venv/bin
 COPICK_BIN := .venv-copick/bin
@@ -22,7 +25,7 @@ PYTEST := $(SINGLE_THREADED) $(BIN)/python -m pytest -n 2 --dist loadfile
 COVERAGE := --cov --cov-branch --cov-report=term --cov-fail-under=85
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint bench bench-realism clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -62,6 +65,10 @@ lint: .venv/.dev-stamp
 
 bench: .venv/.core-stamp
 	$(BIN)/python benchmarks/speed/stages.py
+
+bench-realism: .venv/.core-stamp
+	$(if $(PROJECT),,$(BIN)/cryofind simulate czii --out $(REALISM_RUNS) --runs 6 --seed 73)
+	$(BIN)/python benchmarks/realism/compare.py $(or $(PROJECT),$(REALISM_RUNS))
 
 clean:
 	rm -rf $(DEMO_OUT) build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache

@@ -5,21 +5,24 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from cryofind.errors import ConfigError, nearest_name
 
 Triple = tuple[int, int, int]
+Document = TypeVar("Document", bound=BaseModel)
 
 
-class _Stage(BaseModel):
+class StageConfig(BaseModel):
+    """A table of a recipe: frozen, unknown keys refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class PreprocessConfig(_Stage):
+class PreprocessConfig(StageConfig):
     """Grey values and voxel spacing before the network."""
 
     normalization: Literal["zscore", "percentile", "robust"] = "zscore"
@@ -37,7 +40,7 @@ class PreprocessConfig(_Stage):
         return percentiles
 
 
-class TargetConfig(_Stage):
+class TargetConfig(StageConfig):
     """What the network is asked to say, drawn on the stride-2 grid."""
 
     kind: Literal["point", "ball", "gaussian", "labels"] = "ball"
@@ -50,7 +53,7 @@ class TargetConfig(_Stage):
     annotated_mask: str | None = None  # copick segmentation that is non-zero where annotation is complete
 
 
-class ModelConfig(_Stage):
+class ModelConfig(StageConfig):
     """The network."""
 
     network: str = "res32"
@@ -61,7 +64,7 @@ class ModelConfig(_Stage):
     options: dict[str, Any] = {}  # for networks of plug-ins
 
 
-class LossConfig(_Stage):
+class LossConfig(StageConfig):
     """The loss; each reads the fields it needs."""
 
     name: str = "weighted_cross_entropy"
@@ -74,7 +77,7 @@ class LossConfig(_Stage):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
-class AugmentConfig(_Stage):
+class AugmentConfig(StageConfig):
     """Random changes of training crops; probabilities are per crop."""
 
     flip_probability: float = Field(0.5, ge=0, le=1)  # each axis on its own
@@ -90,7 +93,7 @@ class AugmentConfig(_Stage):
     copy_paste_probability: float = Field(0.0, ge=0, le=1)
 
 
-class TrainConfig(_Stage):
+class TrainConfig(StageConfig):
     """The training loop."""
 
     steps: int = Field(3000, ge=1)
@@ -102,6 +105,9 @@ class TrainConfig(_Stage):
     gradient_clip: float = Field(1.0, gt=0)
     ema_decay: float = Field(0.995, ge=0, lt=1)
     background_fraction: float = Field(0.15, ge=0, le=1)  # share of crops drawn anywhere
+    project_weights: tuple[float, ...] = ()  # shares of the crops by PROJECT, in their order; empty: all places alike
+    project_weights_end: tuple[float, ...] = ()  # shares at the end, linear in between; empty: they stay the same
+    project_weights_end_from: float = Field(1.0, gt=0, le=1)  # the end shares hold from this share of the steps on
     unlabelled_probability: float = Field(0.9, gt=0, le=1)  # background cells predicted above this ...
     unlabelled_after: float = Field(0.5, ge=0, le=1)  # ... after this share of the steps carry no loss; 1: never
     validate_every: int = Field(500, ge=1)
@@ -113,8 +119,25 @@ class TrainConfig(_Stage):
     )  # `auto`, `cpu`, `cuda`, `cuda:2` (two GPUs by DDP)
     seed: int = 0
 
+    @field_validator("project_weights", "project_weights_end")
+    @classmethod
+    def _check_shares(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if weights and not (min(weights) >= 0 and max(weights) > 0):
+            raise PydanticCustomError("shares", "should be numbers of 0 or more, not all of them 0")
+        return weights
 
-class PredictConfig(_Stage):
+    @field_validator("project_weights_end")
+    @classmethod
+    def _check_same_projects(cls, weights: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        # Without this key the shares at the start were refused already.
+        start = info.data.get("project_weights")
+        if weights and start is not None and len(weights) != len(start):
+            problem = "should be as many numbers as train.project_weights, which has {count}"
+            raise PydanticCustomError("shares", problem, {"count": len(start)})
+        return weights
+
+
+class PredictConfig(StageConfig):
     """Network over a whole tomogram."""
 
     device: str = "auto"
@@ -127,7 +150,7 @@ class PredictConfig(_Stage):
     segmentation_threshold: float = Field(0.5, gt=0, lt=1)
 
 
-class LocateConfig(_Stage):
+class LocateConfig(StageConfig):
     """Probability volumes to picks. Distances derive from the particle's radius."""
 
     method: Literal["peaks", "watershed"] = "peaks"
@@ -144,14 +167,14 @@ class LocateConfig(_Stage):
     max_candidates: int = Field(20000, ge=1)  # per object and run, best first
 
 
-class TuneConfig(_Stage):
+class TuneConfig(StageConfig):
     """Thresholds and calibration from runs that the model never saw."""
 
     calibrate: bool = True
     min_picks: int = Field(5, ge=1)  # objects with fewer annotated picks keep their old threshold
 
 
-class ScoreConfig(_Stage):
+class ScoreConfig(StageConfig):
     """The metric."""
 
     mode: Literal["kaggle", "one-to-one", "octopi"] = "kaggle"
@@ -161,7 +184,7 @@ class ScoreConfig(_Stage):
     )  # match radius in particle radii; None: the mode's (0.5, octopi 0.8)
 
 
-class Config(_Stage):
+class Config(StageConfig):
     """The whole recipe."""
 
     preprocess: PreprocessConfig = PreprocessConfig()
@@ -197,9 +220,9 @@ def load_config(
     """
     document = copy.deepcopy(base or {})
     if recipe is not None:
-        _merge(document, _read_recipe(recipe))
+        _merge(document, read_recipe(recipe))
     for setting in settings:
-        _apply_setting(document, setting)
+        apply_setting(document, setting)
     return parse_config(document, str(recipe) if recipe is not None else "--set")
 
 
@@ -213,13 +236,31 @@ def _merge(document: dict[str, Any], changes: dict[str, Any]) -> None:
 
 def parse_config(document: dict[str, Any], where: str) -> Config:
     """Return the configuration of a nested dictionary; `where` names it in errors."""
+    return parse_document(Config, document, where)
+
+
+def parse_document(kind: type[Document], document: dict[str, Any], where: str) -> Document:
+    """Return a nested dictionary as a checked model; `where` names it in errors.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (with the nearest known one) or a value does not fit.
+    """
     try:
-        return Config.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
-        raise _as_config_error(error, where) from error
+        raise _as_config_error(error, where, kind) from error
 
 
-def _read_recipe(recipe: Path) -> dict[str, Any]:
+def read_recipe(recipe: Path) -> dict[str, Any]:
+    """Return the tables of a TOML recipe.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read or is not TOML.
+    """
     try:
         return tomllib.loads(recipe.read_text(encoding="utf-8"))
     except OSError as error:
@@ -228,7 +269,14 @@ def _read_recipe(recipe: Path) -> dict[str, Any]:
         raise ConfigError(recipe, f"is not TOML ({error})", "mend the file") from error
 
 
-def _apply_setting(document: dict[str, Any], setting: str) -> None:
+def apply_setting(document: dict[str, Any], setting: str) -> None:
+    """Change one value of a nested dictionary by a text such as `train.steps=500`.
+
+    Raises
+    ------
+    ConfigError
+        If the text has another form, or a table is named as if it were a value.
+    """
     dotted, equals, text = setting.partition("=")
     keys = [key.strip() for key in dotted.split(".")]
     if not equals or len(keys) < 2 or not all(keys):
@@ -248,23 +296,33 @@ def _parse_value(text: str) -> Any:
         return None if text in {"none", "null"} else text
 
 
-def _as_config_error(error: ValidationError, where: str) -> ConfigError:
+def _as_config_error(error: ValidationError, where: str, kind: type[BaseModel]) -> ConfigError:
     first = error.errors()[0]
     dotted = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return ConfigError(f"{where}: {dotted}", "is not a known key", _advise_key(first["loc"]))
+        return ConfigError(f"{where}: {dotted}", "is not a known key", _advise_key(first["loc"], kind))
     found = json.dumps(first["input"], default=str)[:80]
     return ConfigError(f"{where}: {dotted}", f"{first['msg'].lower()}, found {found}", "change the value")
 
 
-def _advise_key(location: tuple[int | str, ...]) -> str:
-    fields = Config.model_fields
+def _advise_key(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    table: type[BaseModel] | None = kind
     for part in location[:-1]:
-        annotation = fields[str(part)].annotation if str(part) in fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return "remove it"
-        fields = annotation.model_fields
-    nearest = nearest_name(str(location[-1]), fields)
+        table = _table_of(table, str(part))
+    if table is None:
+        return "remove it"
+    nearest = nearest_name(str(location[-1]), table.model_fields)
     if nearest is None:
-        return f"known: {', '.join(fields)}"
+        return f"known: {', '.join(table.model_fields)}"
     return f"did you mean '{'.'.join(map(str, (*location[:-1], nearest)))}'?"
+
+
+def _table_of(table: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """Return the model of a table within a table; of a member of a dictionary of tables, the table of its values."""
+    if table is None:
+        return None
+    if key not in table.model_fields:
+        return table  # a name that the user chose, in a dictionary of tables
+    annotation = table.model_fields[key].annotation
+    values = get_args(annotation)[1:] if get_origin(annotation) is dict else (annotation,)
+    return next((kind for kind in values if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

@@ -34,6 +34,9 @@ class CryofindError(Exception):
         self.advice = advice
         super().__init__(f"{self.subject}: {problem}; {advice}")
 
+    def __reduce__(self) -> tuple[type["CryofindError"], tuple[str, str, str]]:
+        return type(self), (self.subject, self.problem, self.advice)  # so that it comes back from another process
+
 
 class TomogramError(CryofindError):
     """A file or array that cannot be used as a tomogram."""

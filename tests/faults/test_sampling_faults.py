@@ -26,7 +26,7 @@ def make_run(channels: tuple[int, ...] = (0,), **changes: Any) -> TrainingRun:
 
 
 def build(run: TrainingRun | None, targets: TargetConfig | None = None, **settings: Any) -> CropSampler:
-    config = TrainConfig(crop_zyx=settings.pop("crop_zyx", (4, 4, 4)))
+    config = TrainConfig(crop_zyx=settings.pop("crop_zyx", (4, 4, 4)), project_weights=settings.pop("weights", ()))
     runs = [] if run is None else [run]
     return CropSampler(runs, config, AugmentConfig(**settings), targets or TargetConfig(), SPECS)
 
@@ -69,3 +69,14 @@ def test_shapes_and_channels_that_disagree() -> None:
         make_run(positions_zyx_angstrom=np.zeros((2, 3)))
     with pytest.raises(ValueError, match="channel 5"):
         build(make_run((5,)))
+
+
+def test_weights_that_do_not_fit_the_runs() -> None:
+    with pytest.raises(ConfigError, match="project 1 of 2: has a share, but no run to learn from"):
+        build(make_run(project=1), weights=(0.5, 0.5))
+    with pytest.raises(ConfigError, match="project 1 of 2: has runs to learn from, but never a share"):
+        build(make_run(), weights=(0, 1))
+    with pytest.raises(ValueError, match="run TS_1 is of project 2 of 2"):
+        build(make_run(project=2), weights=(1, 1))
+    with pytest.raises(PicksError, match="runs of project 1: hold no particle of any object"):
+        build(make_run((), project=0), weights=(1,))

@@ -120,6 +120,20 @@ def test_a_training_goes_on_only_with_the_same_data(tmp_path: Path) -> None:
             _train(tmp_path, data=data)
 
 
+def test_a_training_goes_on_only_with_the_same_weights_of_projects(tmp_path: Path) -> None:
+    schedule: dict[str, Any] = {"project_weights": (1, 0), "project_weights_end": (0.2, 0.8)}
+    _train(tmp_path, **schedule)
+    sampler = TinySampler()
+    _train(tmp_path, sampler=sampler, **schedule)
+    assert sampler.steps == []
+    with pytest.raises(ModelError, match=r"train\.project_weights_end is \[0\.2, 0\.8\] there and \[0\.5, 0\.5\] here"):
+        _train(tmp_path, project_weights=(1, 0), project_weights_end=(0.5, 0.5))
+    with pytest.raises(ModelError, match=r"train\.project_weights_end_from is 1\.0 there and 0\.5 here"):
+        _train(tmp_path, **schedule, project_weights_end_from=0.5)
+    with pytest.raises(ModelError, match=r"train\.project_weights is \[1\.0, 0\.0\] there and \[\] here"):
+        _train(tmp_path)
+
+
 def test_data_that_json_cannot_hold_is_a_programming_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         _train(tmp_path, data={"spacing": float("nan")})

@@ -12,11 +12,11 @@ from torch import nn
 
 from cryofind.config import ModelConfig, PredictConfig
 from cryofind.errors import ConfigError
+from cryofind.memory import read_free_bytes
 from cryofind.models import build_network
 from cryofind.predict import (
     choose_device,
     predict_probabilities,
-    read_free_bytes,
     segment_probabilities,
 )
 from cryofind.predict import device as device_module

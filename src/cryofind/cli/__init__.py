@@ -12,8 +12,9 @@ from cryofind.errors import EXIT_USAGE, CryofindError
 
 # name -> one line for the list; the command is `command` in `cryofind.cli.NAME`.
 COMMANDS = {
-    "demo": "Make phantoms, train, pick and score: the whole road, without data.",
+    "demo": "Simulate, train, pick and score: the whole road, without data.",
     "init": "Make a copick project from loose tomograms and pick files.",
+    "simulate": "Make tomograms with their truth, from a recipe.",
     "train": "Train a model on the annotated runs of projects.",
     "pick": "Pick the particles of tomograms.",
     "tune": "Set a model's thresholds from annotated runs that it never saw.",

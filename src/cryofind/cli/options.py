@@ -53,3 +53,12 @@ def build_selection(chosen: dict[str, Any]) -> "InputSelection":
         allow_missing_chunks=chosen["allow_missing_chunks"],
         picks_uri=chosen.get("picks_uri", ""),
     )
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """Return `Z,Y,X` as three whole numbers, or fail with a usage error."""
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise click.BadParameter(f"'{text}' is not three whole numbers such as 184,630,630", param_hint="--shape")
+    z, y, x = map(int, parts)
+    return z, y, x

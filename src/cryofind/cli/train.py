@@ -39,7 +39,9 @@ def command(
 ) -> None:
     """Train a model on the annotated runs of PROJECTS (copick configurations or Kaggle folders).
 
-    One of PROJECTS may be a TOML recipe, as if given with --recipe.
+    One of PROJECTS may be a TOML recipe, as if given with --recipe. Several projects are learnt from
+    together; --set train.project_weights=[1,0] and train.project_weights_end=[0.2,0.8] give each its share of the
+    crops, in their order, from start to end.
 
     A call that was cut off goes on from its last checkpoint. With --folds the thresholds come from out-of-fold
     picks, which are written beside the model.

@@ -19,12 +19,14 @@ from cryofind.io.picks_json import (
 from cryofind.io.point_lists import LoosePicks, read_loose_picks
 from cryofind.io.project import open_project
 from cryofind.io.relion import read_tomograms_star
+from cryofind.io.structures import AtomicModel, read_structure
 from cryofind.io.tables import read_points_table
 from cryofind.io.tomograms import fingerprint_volume, read_tomogram, read_tomogram_grid
 
 __all__ = [
     "OWN_SESSION",
     "OWN_USER",
+    "AtomicModel",
     "LoosePicks",
     "PicksEntry",
     "Project",
@@ -41,6 +43,7 @@ __all__ = [
     "read_points_table",
     "read_probability_zarr",
     "read_segmentation_zarr",
+    "read_structure",
     "read_tomogram",
     "read_tomogram_grid",
     "read_tomogram_list",

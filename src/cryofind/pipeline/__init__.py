@@ -1,34 +1,62 @@
-"""The story: the stages in order, handed to each other. Everything that a command does is one function here."""
+"""The story: the stages in order, handed to each other. Everything that a command does is one function here.
 
-from cryofind.pipeline.demo import run_demo
-from cryofind.pipeline.examine import describe, examine_computer, examine_input
-from cryofind.pipeline.handover import export_folder, submit_picks
-from cryofind.pipeline.importing import init_project
-from cryofind.pipeline.inputs import InputSelection
-from cryofind.pipeline.pick import PickSummary, pick_into_folder
-from cryofind.pipeline.picker import Picker, PickResult, load_model
-from cryofind.pipeline.scoring import score_paths, score_segmentations
-from cryofind.pipeline.train import TrainRequest, stages_of_initial, train_model
-from cryofind.pipeline.tune import tune_model
+Each name is imported on first use: simulating needs no torch.
+"""
 
-__all__ = [
-    "InputSelection",
-    "PickResult",
-    "PickSummary",
-    "Picker",
-    "TrainRequest",
-    "describe",
-    "examine_computer",
-    "examine_input",
-    "export_folder",
-    "init_project",
-    "load_model",
-    "pick_into_folder",
-    "run_demo",
-    "score_paths",
-    "score_segmentations",
-    "stages_of_initial",
-    "submit_picks",
-    "train_model",
-    "tune_model",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cryofind.pipeline.demo import run_demo as run_demo
+    from cryofind.pipeline.examine import describe as describe
+    from cryofind.pipeline.examine import examine_computer as examine_computer
+    from cryofind.pipeline.examine import examine_input as examine_input
+    from cryofind.pipeline.handover import export_folder as export_folder
+    from cryofind.pipeline.handover import submit_picks as submit_picks
+    from cryofind.pipeline.importing import init_project as init_project
+    from cryofind.pipeline.inputs import InputSelection as InputSelection
+    from cryofind.pipeline.pick import PickSummary as PickSummary
+    from cryofind.pipeline.pick import pick_into_folder as pick_into_folder
+    from cryofind.pipeline.picker import Picker as Picker
+    from cryofind.pipeline.picker import PickResult as PickResult
+    from cryofind.pipeline.picker import load_model as load_model
+    from cryofind.pipeline.scoring import score_paths as score_paths
+    from cryofind.pipeline.scoring import score_segmentations as score_segmentations
+    from cryofind.pipeline.simulate import SimulationRequest as SimulationRequest
+    from cryofind.pipeline.simulate import simulate_project as simulate_project
+    from cryofind.pipeline.train import TrainRequest as TrainRequest
+    from cryofind.pipeline.train import stages_of_initial as stages_of_initial
+    from cryofind.pipeline.train import train_model as train_model
+    from cryofind.pipeline.tune import tune_model as tune_model
+
+_HOMES = {
+    "run_demo": "cryofind.pipeline.demo",
+    "describe": "cryofind.pipeline.examine",
+    "examine_computer": "cryofind.pipeline.examine",
+    "examine_input": "cryofind.pipeline.examine",
+    "export_folder": "cryofind.pipeline.handover",
+    "submit_picks": "cryofind.pipeline.handover",
+    "init_project": "cryofind.pipeline.importing",
+    "InputSelection": "cryofind.pipeline.inputs",
+    "PickSummary": "cryofind.pipeline.pick",
+    "pick_into_folder": "cryofind.pipeline.pick",
+    "PickResult": "cryofind.pipeline.picker",
+    "Picker": "cryofind.pipeline.picker",
+    "load_model": "cryofind.pipeline.picker",
+    "score_paths": "cryofind.pipeline.scoring",
+    "score_segmentations": "cryofind.pipeline.scoring",
+    "SimulationRequest": "cryofind.pipeline.simulate",
+    "simulate_project": "cryofind.pipeline.simulate",
+    "TrainRequest": "cryofind.pipeline.train",
+    "stages_of_initial": "cryofind.pipeline.train",
+    "train_model": "cryofind.pipeline.train",
+    "tune_model": "cryofind.pipeline.tune",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cryofind.pipeline' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

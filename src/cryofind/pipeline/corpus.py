@@ -1,23 +1,24 @@
 """Annotated runs of projects, read and preprocessed once, ready to train on."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryofind.config import Config
 from cryofind.errors import PicksError, ProjectError
 from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.models import SeenRun
 from cryofind.pipeline.inputs import InputSelection, choose_one_per_run, refuse_absent_runs
+from cryofind.pipeline.labels import labelled_objects, labels_uri, read_labels, read_mask
 from cryofind.pipeline.seen import is_seen, remember_run
 from cryofind.preprocess import detect_polarity, preprocess_tomogram
 from cryofind.progress import report_progress
 from cryofind.train import TrainingRun
-from cryofind.types import LabelVolume, ParticleSpec, Picks, Tomogram, VoxelGrid
+from cryofind.types import ParticleSpec, Picks, Tomogram
 
 logger = logging.getLogger("cryofind")
 
@@ -51,6 +52,11 @@ class AnnotatedRun:
         """Name of the run."""
         return self.tomogram.run
 
+    @property
+    def project(self) -> int:
+        """Number, from 0, of the project that it comes from."""
+        return self.training.project
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
@@ -64,16 +70,23 @@ class Corpus:
         Voxel spacing of all tomograms, Angstrom.
     runs
         Annotated runs; one run may stand there with several flavours.
+    projects
+        Where the projects are that the runs come from, in the order of their numbers.
     """
 
     specs: tuple[ParticleSpec, ...]
     spacing_angstrom: float
     runs: tuple[AnnotatedRun, ...]
+    projects: tuple[Path, ...]
 
     @property
     def run_names(self) -> tuple[str, ...]:
         """Names of the runs, each once, in order."""
         return tuple(dict.fromkeys(run.run for run in self.runs))
+
+    def run_names_of(self, project: int) -> tuple[str, ...]:
+        """Return the names of a project's runs, each once, in order."""
+        return tuple(dict.fromkeys(run.run for run in self.runs if run.project == project))
 
     @property
     def flavours(self) -> tuple[str, ...]:
@@ -96,8 +109,18 @@ class Corpus:
         return [run for run in self.runs if run.run in set(names)]
 
 
+class _Job(NamedTuple):
+    """One tomogram to read: the number of its project, the project, and where it is."""
+
+    number: int
+    project: Project
+    entry: TomogramEntry
+
+
 def read_corpus(paths: Sequence[Path], selection: InputSelection, config: Config) -> Corpus:
     """Read the annotated runs of projects.
+
+    Their tomograms are brought to the voxel spacing of the first; those within 1 % are used as they are.
 
     Raises
     ------
@@ -108,20 +131,24 @@ def read_corpus(paths: Sequence[Path], selection: InputSelection, config: Config
     """
     projects = [open_project(path) for path in paths]
     refuse_absent_runs(selection.runs, [run for project in projects for run in project.runs])
-    jobs = [(project, entry) for project in projects for entry in _annotated_entries(project, selection, config)]
+    jobs = [
+        _Job(number, project, entry)
+        for number, project in enumerate(projects)
+        for entry in _annotated_entries(project, selection, config)
+    ]
     if not jobs:
         advice = "give a project whose runs have picks; `cryofind info` says what is there"
         raise ProjectError(paths[0], "holds no annotated run with a tomogram", advice)
     _refuse_shared_names(jobs)
     specs = _choose_objects(projects, jobs, selection, config)
-    spacing = jobs[0][1].read_grid(voxel_spacing_angstrom=selection.voxel_spacing_angstrom).spacing_angstrom
+    spacing = jobs[0].entry.read_grid(voxel_spacing_angstrom=selection.voxel_spacing_angstrom).spacing_angstrom
     runs = []
     with report_progress("reading", len(jobs)) as progress:
-        for project, entry in jobs:
-            runs.append(_read_run(project, entry, selection, specs, spacing, config))
-            progress.advance(note=entry.run)
+        for job in jobs:
+            runs.append(_read_run(job, selection, specs, spacing, config))
+            progress.advance(note=job.entry.run)
     _refuse_same_data(runs)
-    return Corpus(specs, spacing, tuple(runs))
+    return Corpus(specs, spacing, tuple(runs), tuple(project.path for project in projects))
 
 
 def find_annotated_runs(project: Project, selection: InputSelection) -> set[str]:
@@ -132,7 +159,7 @@ def find_annotated_runs(project: Project, selection: InputSelection) -> set[str]
 def _annotated_entries(project: Project, selection: InputSelection, config: Config) -> list[TomogramEntry]:
     annotated = find_annotated_runs(project, selection)
     if config.targets.kind == "labels":
-        annotated = {labels.run for labels in project.select_segmentations(_labels_uri(config))}
+        annotated = {labels.run for labels in project.select_segmentations(labels_uri(config))}
     if selection.tomogram_uri:
         runs = tuple(run for run in selection.runs if run in project.runs)
         entries = () if selection.runs and not runs else project.select_tomograms(selection.tomogram_uri, runs=runs)
@@ -142,30 +169,44 @@ def _annotated_entries(project: Project, selection: InputSelection, config: Conf
 
 
 def _choose_objects(
-    projects: Sequence[Project],
-    jobs: Sequence[tuple[Project, TomogramEntry]],
-    selection: InputSelection,
-    config: Config,
+    projects: Sequence[Project], jobs: Sequence[_Job], selection: InputSelection, config: Config
 ) -> tuple[ParticleSpec, ...]:
     """Return the objects that are annotated somewhere, in the order of their labels."""
     from_labels = config.targets.kind == "labels"
     specs = _agree_on_objects(projects, labels_must_agree=from_labels)
-    occurring = {
-        name
-        for project, entry in jobs
-        for name in (
-            _labelled_objects(project, entry, config)
+    occurring: dict[int, set[str]] = {}
+    for number, project, entry in jobs:
+        found = (
+            labelled_objects(project, entry, config)
             if from_labels
             else project.read_picks(selection.picks_uri, runs=(entry.run,)).object_names
         )
-    }
-    kept = tuple(spec for spec in specs if spec.name in occurring and (from_labels or spec.is_particle))
+        occurring.setdefault(number, set()).update(found)
+    anywhere = set().union(*occurring.values())
+    kept = tuple(spec for spec in specs if spec.name in anywhere and (from_labels or spec.is_particle))
     for spec in specs:
         if spec not in kept:
             logger.info("%s: not annotated, left out of the model", spec.name)
     if not kept:
         raise ProjectError(projects[0].path, "annotates none of its objects", "add picks or labels of them")
+    _warn_of_partly_annotated(projects, occurring, kept)
     return kept
+
+
+def _warn_of_partly_annotated(
+    projects: Sequence[Project], occurring: Mapping[int, set[str]], specs: Sequence[ParticleSpec]
+) -> None:
+    """Say which projects may teach the network that an object of another project is background."""
+    for spec in specs:
+        for number, names in occurring.items():
+            if spec.name not in names:
+                logger.warning(
+                    "%s: not annotated in %s, whose crops teach that it is background; "
+                    "if it occurs there, annotate it or take the loss off it (targets.annotated_region, "
+                    "train.unlabelled_after)",
+                    spec.name,
+                    projects[number].path,
+                )
 
 
 def _agree_on_objects(projects: Sequence[Project], *, labels_must_agree: bool) -> tuple[ParticleSpec, ...]:
@@ -188,20 +229,6 @@ def _agree_on_objects(projects: Sequence[Project], *, labels_must_agree: bool) -
     return tuple(replace(spec, label=label) for label, spec in enumerate(specs, start=1))
 
 
-def _labelled_objects(project: Project, entry: TomogramEntry, config: Config) -> set[str]:
-    volume = _read_segmentation(project, entry, _labels_uri(config), "targets.segmentation")
-    found = [label for label in np.unique(volume.labels_zyx).tolist() if label]
-    for label in found:
-        if label not in volume.names_by_label:
-            where = f"{project.path}: segmentation of run {entry.run}"
-            raise ProjectError(where, f"has label {label}, which no object has", "add the object to the project")
-    return {volume.names_by_label[label] for label in found}
-
-
-def _labels_uri(config: Config) -> str:
-    return config.targets.segmentation or "*?multilabel=true"
-
-
 def _refuse_same_data(runs: Sequence[AnnotatedRun]) -> None:
     """Refuse one run under two names: it would be learnt from and held out at once."""
     for index, run in enumerate(runs):
@@ -211,12 +238,13 @@ def _refuse_same_data(runs: Sequence[AnnotatedRun]) -> None:
                 raise ProjectError(f"run {run.run}", problem, "leave one of them out with --run")
 
 
-def _refuse_shared_names(jobs: Sequence[tuple[Project, TomogramEntry]]) -> None:
-    owner: dict[str, Path] = {}
-    for project, entry in jobs:
-        other = owner.setdefault(entry.run, project.path)
-        if other != project.path:
-            raise ProjectError(f"run {entry.run}", f"stands in {other} and in {project.path}", "rename one")
+def _refuse_shared_names(jobs: Sequence[_Job]) -> None:
+    owner: dict[str, _Job] = {}
+    for job in jobs:
+        other = owner.setdefault(job.entry.run, job)
+        if other.number != job.number:
+            problem = f"stands in {other.project.path} and in {job.project.path}"
+            raise ProjectError(f"run {job.entry.run}", problem, "rename one, or name each project once")
 
 
 def read_annotated(project: Project, entry: TomogramEntry, selection: InputSelection) -> tuple[Tomogram, Picks]:
@@ -243,13 +271,9 @@ def read_annotated(project: Project, entry: TomogramEntry, selection: InputSelec
 
 
 def _read_run(
-    project: Project,
-    entry: TomogramEntry,
-    selection: InputSelection,
-    specs: tuple[ParticleSpec, ...],
-    spacing_angstrom: float,
-    config: Config,
+    job: _Job, selection: InputSelection, specs: tuple[ParticleSpec, ...], spacing_angstrom: float, config: Config
 ) -> AnnotatedRun:
+    number, project, entry = job
     tomogram, picks = read_annotated(project, entry, selection)
     seen = remember_run(tomogram, picks, role="train")
     polarity = detect_polarity(tomogram.volume_zyx)
@@ -266,53 +290,8 @@ def _read_run(
         grid=prepared.grid,
         positions_zyx_angstrom=truth.positions_zyx_angstrom,
         channels=np.array([names.index(str(name)) for name in truth.objects], dtype=np.int64),
-        labels_zyx=_read_labels(project, entry, specs, prepared.grid, config),
-        annotated_mask_zyx=_read_mask(project, entry, prepared.grid, config),
+        labels_zyx=read_labels(project, entry, specs, prepared.grid, config),
+        annotated_mask_zyx=read_mask(project, entry, prepared.grid, config),
+        project=number,
     )
     return AnnotatedRun(replace(prepared, volume_zyx=volume_zyx), truth, seen, polarity, training)
-
-
-def _read_labels(
-    project: Project, entry: TomogramEntry, specs: tuple[ParticleSpec, ...], grid: VoxelGrid, config: Config
-) -> NDArray[np.uint8] | None:
-    """Return the run's label volume on a grid with label = channel + 1, if targets are labels."""
-    if config.targets.kind != "labels":
-        return None
-    volume = _read_segmentation(project, entry, _labels_uri(config), "targets.segmentation")
-    channels = np.zeros(256, dtype=np.uint8)
-    for channel, spec in enumerate(specs):
-        channels[spec.label] = channel + 1
-    return channels[_labels_on_grid(volume, grid)]
-
-
-def _read_mask(project: Project, entry: TomogramEntry, grid: VoxelGrid, config: Config) -> NDArray[np.bool_] | None:
-    if config.targets.annotated_region != "mask":
-        return None
-    volume = _read_segmentation(project, entry, config.targets.annotated_mask or "annotated", "targets.annotated_mask")
-    return _labels_on_grid(volume, grid) > 0
-
-
-def _read_segmentation(project: Project, entry: TomogramEntry, uri: str, field: str) -> LabelVolume:
-    found = project.select_segmentations(uri, runs=(entry.run,))
-    if len(found) != 1:
-        problem = f"has {len(found)} segmentations that match '{uri}'"
-        raise ProjectError(f"{project.path}: run {entry.run}", problem, f"set {field} to exactly one")
-    return found[0].read({spec.label: spec.name for spec in project.objects})
-
-
-def _labels_on_grid(volume: LabelVolume, grid: VoxelGrid) -> NDArray[np.uint8]:
-    """Return the label of the nearest voxel for every voxel of a grid, 0 outside."""
-    if volume.grid == grid:
-        return volume.labels_zyx.astype(np.uint8)
-    corners = np.stack([np.arange(max(grid.shape_zyx))] * 3, axis=-1)
-    nearest = volume.grid.nearest_indices_from_positions(grid.positions_from_indices(corners))
-    planes, rows, columns = (nearest[:size, axis] for axis, size in enumerate(grid.shape_zyx))
-    labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
-    inside = [
-        (indices >= 0) & (indices < size)
-        for indices, size in zip((planes, rows, columns), volume.labels_zyx.shape, strict=True)
-    ]
-    labels[np.ix_(*inside)] = volume.labels_zyx[
-        np.ix_(*(indices[keep] for indices, keep in zip((planes, rows, columns), inside, strict=True)))
-    ]
-    return labels

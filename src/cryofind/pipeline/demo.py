@@ -1,4 +1,4 @@
-"""`cryofind demo`: the whole road on phantoms, without data and without a GPU."""
+"""`cryofind demo`: the whole road on simulated tomograms, without data and without a GPU."""
 
 import logging
 import shutil
@@ -15,24 +15,26 @@ from cryofind.pipeline.pick import PICKS_NAME, pick_into_folder
 from cryofind.pipeline.picker import load_model
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment
 from cryofind.pipeline.scoring import score_paths
+from cryofind.pipeline.simulate import CONFIG_NAME, SimulationRequest, simulate_project
 from cryofind.pipeline.train import TrainRequest, train_model
 from cryofind.report import draw_slices
 from cryofind.scoring import format_score_table
-from cryofind.testing import write_phantom_project
+from cryofind.simulate import find_recipe, load_recipe
 from cryofind.types import Picks
 
 logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind demo"
-SHIPPED_MODEL = "phantom"
+SHIPPED_MODEL = "czii-sim-small"
 
-LEARNING_RUNS = ("PHANTOM_1", "PHANTOM_2", "PHANTOM_3", "PHANTOM_4")
-THRESHOLD_RUN = "PHANTOM_5"
-HELD_OUT_RUN = "PHANTOM_6"
+# Thin ice, so filled that every run holds each species several times.
+RECIPE = "easy"
+RECIPE_SETTINGS = ("sample.crowding=[4, 6]",)
 SHAPE_ZYX = (64, 256, 256)
+RUN_COUNT = 6  # the last is held out; the one before chooses the thresholds
 
-# A small network for three minutes on two cores. The phantoms' annotation is complete, so nothing is spared as
-# "unlabelled".
+# A small network for three minutes on two cores. Simulated tomograms are annotated completely, so nothing is spared
+# as "unlabelled".
 SETTINGS = (
     'model.network="res16"',
     "train.steps=600",
@@ -51,7 +53,7 @@ def demo_config(settings: Sequence[str] = ()) -> Config:
 
 
 def run_demo(out: Path, *, shipped: bool = False, seed: int = 0) -> list[str]:
-    """Make phantoms, train on some, pick the one held out, score it; return a summary, a line each.
+    """Simulate tomograms, train on some, pick the one held out, score it; return a summary, a line each.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ def run_demo(out: Path, *, shipped: bool = False, seed: int = 0) -> list[str]:
     shipped
         Pick with the shipped model instead of training one.
     seed
-        Seed of phantoms and training.
+        Seed of simulation and training.
 
     Raises
     ------
@@ -72,39 +74,42 @@ def run_demo(out: Path, *, shipped: bool = False, seed: int = 0) -> list[str]:
     for part in ("project", "model", "picks"):
         shutil.rmtree(out / part, ignore_errors=True)
     write_json(out / RECORD_NAME, {"made_by": MADE_BY, "environment": describe_environment()})
-    project = out / "project"
-    runs = (HELD_OUT_RUN,) if shipped else (*LEARNING_RUNS, THRESHOLD_RUN, HELD_OUT_RUN)
-    logger.info("making %d phantom tomograms of %s voxels", len(runs), " x ".join(map(str, SHAPE_ZYX)))
-    configuration = write_phantom_project(project, runs=runs, seed=seed, shape_zyx=SHAPE_ZYX)
-    model = SHIPPED_MODEL if shipped else str(_train(configuration, out / "model", seed))
+    runs, configuration = _simulate(out / "project", seed)
+    held_out = runs[-1]
+    model = SHIPPED_MODEL if shipped else str(_train(configuration, out / "model", runs[:-1], seed))
     picker = load_model(model)
-    pick_into_folder([configuration], out / "picks", picker, selection=InputSelection(runs=(HELD_OUT_RUN,)))
+    pick_into_folder([configuration], out / "picks", picker, selection=InputSelection(runs=(held_out,)))
     report = score_paths(out / "picks", configuration)
     submit_picks(out / "picks", out / "submission.csv")
-    _draw(configuration, out)
+    _draw(configuration, held_out, out)
     return [
-        f"score of {HELD_OUT_RUN}, which nothing was chosen on (a phantom: it says nothing about real tomograms)",
+        f"score of {held_out}, which nothing was chosen on (easy, and simulated: real tomograms are harder)",
         format_score_table(report),
         f"picks: {out / 'picks' / PICKS_NAME}; submission: {out / 'submission.csv'}; picture: {out / 'picks.png'}",
         f"done in {time.perf_counter() - started:.0f} s",
     ]
 
 
-def _train(configuration: Path, model: Path, seed: int) -> Path:
-    request = TrainRequest(
-        (configuration,),
-        model,
-        InputSelection(runs=(*LEARNING_RUNS, THRESHOLD_RUN)),
-        validation_runs=(THRESHOLD_RUN,),
-    )
+def _simulate(project: Path, seed: int) -> tuple[list[str], Path]:
+    """Make the demo's runs; return their names and the configuration."""
+    logger.info("simulating %d tomograms of %s voxels", RUN_COUNT, " x ".join(map(str, SHAPE_ZYX)))
+    path = find_recipe(RECIPE)
+    request = SimulationRequest(project, path.stem, RUN_COUNT, SHAPE_ZYX, seed)
+    for line in simulate_project(load_recipe(path, RECIPE_SETTINGS), request, recipe_folder=path.parent):
+        logger.info("%s", line)
+    return [request.run_name(number) for number in range(1, RUN_COUNT + 1)], project / CONFIG_NAME
+
+
+def _train(configuration: Path, model: Path, runs: Sequence[str], seed: int) -> Path:
+    request = TrainRequest((configuration,), model, InputSelection(runs=tuple(runs)), validation_runs=(runs[-1],))
     for line in train_model(request, demo_config([f"train.seed={seed}"])):
         logger.info("%s", line)
     return model
 
 
-def _draw(configuration: Path, out: Path) -> None:
+def _draw(configuration: Path, run: str, out: Path) -> None:
     project = open_project(configuration)
-    tomogram = project.select_tomograms(runs=(HELD_OUT_RUN,))[0].read()
+    tomogram = project.select_tomograms(runs=(run,))[0].read()
     picks = Picks.from_csv(out / "picks" / PICKS_NAME).only_selected()
-    truth = project.read_picks(runs=(HELD_OUT_RUN,))
+    truth = project.read_picks(runs=(run,))
     draw_slices(tomogram, picks, project.objects, out / "picks.png", truth=truth)

@@ -11,7 +11,7 @@ from torch import nn
 
 from cryofind.atomic import write_json
 from cryofind.config import Config, ModelConfig
-from cryofind.errors import ConfigError, InSampleError, ModelError, OutputError, ProjectError
+from cryofind.errors import ConfigError, InSampleError, ModelError, OutputError
 from cryofind.models import (
     LoadedModel,
     ModelCard,
@@ -29,16 +29,17 @@ from cryofind.pipeline.ensembles import write_ensemble
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, timestamp
 from cryofind.pipeline.seen import is_seen
+from cryofind.pipeline.splits import Split, describe_goal, describe_shares, runs_to_judge_by, split_runs
 from cryofind.pipeline.tuning import Tuning, best_f_beta, fit_tuning, score_left_out, weigh_f_beta
 from cryofind.scoring import format_score_table
 from cryofind.train import CropSampler, Loss, Validation, build_loss, train_network
 from cryofind.train.devices import parse_devices
+from cryofind.train.mixing import check_weight_count
 from cryofind.types import Picks
 
 logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind train"
-LEAST_RUNS_TO_HOLD_ONE_OUT = 3
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,19 @@ class TrainRequest:
     Parameters
     ----------
     projects
-        Copick configurations or Kaggle folders.
+        Copick configurations or Kaggle folders; `train.project_weights` are in their order.
     out
         Folder of the model; a cut-off training in it goes on.
     selection
         Which tomograms of the projects.
     validation_runs
-        Runs held out for choosing the checkpoint and the thresholds; empty: the last one, where there are three.
+        Runs held out for choosing the checkpoint and the thresholds; empty: one, where there are three (see
+        `split_runs`).
     init_model
         Name or folder of a model to start from.
     folds
-        Number of folds of a cross-validation; None for none.
+        Number of folds of a cross-validation; None for none. With weights it goes over the runs of the project with
+        the greatest share at the end, and the others are always learnt from.
     keep
         What a cross-validation leaves: `refit` (one model trained on all runs) or `ensemble` (the folds).
     """
@@ -89,6 +92,7 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
         raise OutputError(request.out, problem, "choose a new --out")
     if parse_devices(config.train.devices)[1] > 1 and request.folds:
         raise ConfigError("--folds", "works with one device at a time", "set train.devices=auto")
+    check_weight_count(config.train, len(request.projects))
     initial = load_model_folder(find_model(request.init_model)) if request.init_model is not None else None
     corpus = read_corpus(request.projects, request.selection, config)
     trainer = _Trainer(request, config, corpus, initial)
@@ -96,6 +100,8 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
     record = {"made_by": MADE_BY, "kind": kind}
     if not claim:
         write_json(request.out / RECORD_NAME, record)
+    if config.train.project_weights:
+        logger.info("%s", describe_shares(corpus, config.train))
     lines = trainer.train_folds(request.folds) if request.folds else trainer.train_once()
     write_json(
         request.out / RECORD_NAME,
@@ -122,21 +128,19 @@ class _Trainer:
 
     def check(self) -> None:
         """Build everything once, so that a request that cannot be met is refused before anything is written."""
-        names = self.corpus.run_names
-        if (self.request.folds or 0) > len(names):
-            found = f"is {self.request.folds}, but there are {len(names)} annotated runs"
-            raise ConfigError("--folds", found, "ask for fewer")
-        self._refuse_seen(names if self.request.folds else self._choose_validation_runs())
-        self._build_sampler(names)
+        splits = self._split()
+        for split in splits:
+            self._refuse_seen(split.held_out)
+        self._build_sampler(self.corpus.run_names if self.request.folds else splits[0].learning)
         self._build_loss()
         self._build_network()
 
     def train_once(self) -> list[str]:
         """Train one model; thresholds from the runs held out."""
-        held_out = self._choose_validation_runs()
+        ((learning, held_out),) = self._split()
         if held_out and not self.request.validation_runs:
-            logger.info("holding out %s (choose with --validation, or use --folds)", ", ".join(held_out))
-        learning = [name for name in self.corpus.run_names if name not in held_out]
+            goal, advice = describe_goal(self.corpus, self.config.train), "choose with --validation, or use --folds"
+            logger.info("holding out %s%s (%s)", ", ".join(held_out), goal, advice)
         network = self._fit(learning, held_out, self.request.out)
         truth = self.corpus.truth(held_out)
         if not len(truth):
@@ -153,12 +157,10 @@ class _Trainer:
 
     def train_folds(self, folds: int) -> list[str]:
         """Cross-validate: every fold keeps its last checkpoint, so nothing is chosen on the runs it is judged by."""
-        names = self.corpus.run_names
+        names, everything = runs_to_judge_by(self.corpus, self.config.train), self.corpus.run_names
         members = [self.request.out / f"fold_{number + 1}" for number in range(folds)]
         networks, candidates = [], []
-        for number, member in enumerate(members):
-            held_out = names[number::folds]
-            learning = [name for name in names if name not in held_out]
+        for number, (member, (learning, held_out)) in enumerate(zip(members, self._split(), strict=True)):
             logger.info("fold %d of %d: holding out %s", number + 1, folds, ", ".join(held_out))
             networks.append(self._fit(learning, (), member))
             candidates.append(self._find_candidates(networks[-1], held_out))
@@ -169,10 +171,10 @@ class _Trainer:
         metrics = {"out_of_fold_f_beta": dict(tuning.f_beta), "out_of_fold_total": honest.f_beta if honest else None}
         if self.request.keep == "ensemble":
             for member, network in zip(members, networks, strict=True):
-                self._save(network, member, names, (), tuning, metrics)
+                self._save(network, member, everything, (), tuning, metrics)
             write_ensemble(self.request.out, members)
         else:
-            self._save(self._fit(names, (), self.request.out), self.request.out, names, (), tuning, metrics)
+            self._save(self._fit(everything, (), self.request.out), self.request.out, everything, (), tuning, metrics)
         lines = tuning.describe()
         if honest is not None:
             lines += ["Out of fold, each run with thresholds from the others:", format_score_table(honest)]
@@ -186,17 +188,9 @@ class _Trainer:
                 problem = "is to be held out, but the initial model was trained on it"
                 raise InSampleError(f"run {run.run}", problem, "hold out another run, or start from another model")
 
-    def _choose_validation_runs(self) -> tuple[str, ...]:
-        names = self.corpus.run_names
+    def _split(self) -> list[Split]:
         asked = self.request.validation_runs
-        absent = [run for run in asked if run not in names]
-        if absent:
-            raise ProjectError(f"--validation {absent[0]}", "is not an annotated run", f"known: {', '.join(names)}")
-        if asked and len(set(asked)) == len(names):
-            raise ProjectError("--validation", "names every annotated run", "leave some to train on")
-        if asked or len(names) < LEAST_RUNS_TO_HOLD_ONE_OUT:
-            return asked
-        return names[-1:]
+        return split_runs(self.corpus, self.config.train, folds=self.request.folds, asked=asked)
 
     def _fit(self, learning: Sequence[str], held_out: Sequence[str], out: Path) -> nn.Module:
         names = [spec.name for spec in self.corpus.specs]
@@ -239,7 +233,10 @@ class _Trainer:
 
     def _describe_data(self, learning: Sequence[str], held_out: Sequence[str]) -> dict[str, Any]:
         """Return what a training learns from: a resumed one must learn from the same."""
+        # Without weights it does not matter which project a run comes from.
+        mixed = {"learning_projects": [run.project for run in self.corpus.of(learning)]}
         return {
+            **(mixed if self.config.train.project_weights else {}),
             "learning": [run.seen.model_dump(mode="json") for run in self.corpus.of(learning)],
             "held_out": [run.seen.model_dump(mode="json") for run in self.corpus.of(held_out)],
             "voxel_spacing_angstrom": self.corpus.spacing_angstrom,

@@ -1,7 +1,7 @@
 """Tomogram to probability volume: networks over whole tomograms, and labels from what they say."""
 
 from cryofind.models import choose_precision
-from cryofind.predict.device import choose_device, read_free_bytes
+from cryofind.predict.device import choose_device
 from cryofind.predict.engine import predict_probabilities
 from cryofind.predict.segment import segment_probabilities
 
@@ -9,6 +9,5 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "predict_probabilities",
-    "read_free_bytes",
     "segment_probabilities",
 ]

@@ -1,13 +1,10 @@
 """Where a network runs, and how much memory there is for it."""
 
-from pathlib import Path
-
 import torch
 
 from cryofind.errors import ConfigError
+from cryofind.memory import read_free_bytes
 
-# What to count on where the system does not say how much memory is free.
-UNKNOWN_FREE_BYTES = 4 * 1024**3
 # The rest of the free memory is left to the file cache and to other programs.
 SHARE_OF_FREE_MEMORY = 0.5
 
@@ -38,30 +35,3 @@ def memory_budget_bytes(memory_gigabytes: float | None, device: torch.device) ->
         return memory_gigabytes * 1e9
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else read_free_bytes()
     return SHARE_OF_FREE_MEMORY * free
-
-
-def read_free_bytes(meminfo: Path = Path("/proc/meminfo"), control_group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the free main memory in bytes: the system's, or less where a control group (a container) allows less."""
-    free = [_read_meminfo(meminfo), _read_control_group(control_group)]
-    return min((number for number in free if number is not None), default=UNKNOWN_FREE_BYTES)
-
-
-def _read_meminfo(path: Path) -> int | None:
-    for line in _read_lines(path):
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _read_control_group(folder: Path) -> int | None:
-    limit, used = _read_lines(folder / "memory.max"), _read_lines(folder / "memory.current")
-    if not (limit and used and limit[0].isdecimal() and used[0].isdecimal()):
-        return None
-    return max(0, int(limit[0]) - int(used[0]))
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []

@@ -22,56 +22,14 @@ from cryofind.train.augment import (
     paste_patch,
 )
 from cryofind.train.crop_map import CropMap, Floats, cut_crop, find_outside, place_crop
+from cryofind.train.mixing import check_learnt_projects, project_shares_at
+from cryofind.train.runs import RunPool, TrainingRun, gather_pools
 from cryofind.types import ParticleSpec, VoxelGrid
 
+__all__ = ["Batch", "CropSampler", "TrainingRun"]
+
 CENTRAL_SHARE = 0.7  # a chosen particle lies anywhere in this central part of its crop, along each axis
-_LABEL_VOXELS_PER_OBJECT = 4096  # places remembered per run and object without picks
 _STATISTICS_STRIDE = 8
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingRun:
-    """One annotated tomogram, ready for training.
-
-    Parameters
-    ----------
-    run
-        Name of the run; several flavours of a run may share it.
-    volume_zyx
-        Preprocessed grey values, float32 or float16, possibly memory-mapped.
-    grid
-        Grid of the volume.
-    positions_zyx_angstrom
-        Annotated centres, shape (N, 3), zyx, Angstrom.
-    channels
-        Channel (row of the list of objects) of each, shape (N,).
-    labels_zyx
-        Label volume of the volume's shape, 0 for background and channel + 1 for an object; for targets `labels`.
-    annotated_mask_zyx
-        Booleans of the volume's shape, where annotation is complete; for the annotated region `mask`.
-
-    Raises
-    ------
-    ValueError
-        If shapes disagree.
-    """
-
-    run: str
-    volume_zyx: NDArray[np.floating]
-    grid: VoxelGrid
-    positions_zyx_angstrom: Floats
-    channels: NDArray[np.int64]
-    labels_zyx: NDArray[np.integer] | None = None
-    annotated_mask_zyx: NDArray[np.bool_] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("volume_zyx", "labels_zyx", "annotated_mask_zyx"):
-            array = getattr(self, name)
-            if array is not None and array.shape != self.grid.shape_zyx:
-                raise ValueError(f"{name} of run {self.run} has shape {array.shape}, its grid {self.grid.shape_zyx}")
-        if self.positions_zyx_angstrom.shape != (len(self.channels), 3):
-            shape = self.positions_zyx_angstrom.shape
-            raise ValueError(f"positions of run {self.run} have shape {shape}, expected {(len(self.channels), 3)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +51,6 @@ class Batch:
     weights: NDArray[np.float32]
 
 
-class _Places(NamedTuple):
-    """Where an object occurs: the row of the run and the fractional voxel index (M, 3)."""
-
-    runs: NDArray[np.int64]
-    indices_zyx: Floats
-
-
 class _Particles(NamedTuple):
     """Particles of one crop: crop indices (N, 3), channels (N,), radii (N,) in Angstrom as seen in the crop."""
 
@@ -112,14 +63,15 @@ class CropSampler:
     """Draws batches; the batch of (seed, step, rank) is always the same, whatever was drawn before.
 
     A crop shows a random particle of a random object, objects being equally likely however rare, except for a
-    share `config.background_fraction` drawn anywhere.
+    share `config.background_fraction` drawn anywhere. With `config.project_weights` the project is drawn first, by
+    the shares of the step, and everything else, pasted particles too, comes from its runs.
 
     Parameters
     ----------
     runs
         Annotated tomograms, at least one.
     config
-        Batch size, crop size, share of background crops.
+        Batch size, crop size, share of background crops, shares of the projects.
     augment
         Random changes.
     targets
@@ -134,7 +86,7 @@ class CropSampler:
     ConfigError
         If an option does not fit the runs.
     PicksError
-        If no run has any particle.
+        If no run has any particle, or with weights no run of some project.
     """
 
     def __init__(
@@ -157,9 +109,8 @@ class CropSampler:
         self._radius_factors = [targets.radius_factors.get(spec.name, targets.radius_factor) for spec in specs]
         self._indices = [run.grid.indices_from_positions(run.positions_zyx_angstrom) for run in self._runs]
         self._deviations = [_measure_deviation(run.volume_zyx) for run in self._runs]
-        sizes = np.array([run.volume_zyx.size for run in self._runs], dtype=np.float64)
-        self._run_shares = sizes / sizes.sum()
-        self._places = self._find_places()
+        by_project, from_labels = bool(config.project_weights), targets.kind == "labels"
+        self._pools = gather_pools(runs, len(specs), by_project=by_project, from_labels=from_labels)
 
     def sample(self, step: int, rank: int = 0) -> Batch:
         """Return the batch of a step for one of several processes."""
@@ -170,48 +121,40 @@ class CropSampler:
         images = np.empty((count, 1, *shape), dtype=np.float32)
         values = np.empty((count, self._object_count, *cells), dtype=np.float32)
         weights = np.empty((count, *cells), dtype=np.float32)
+        shares = project_shares_at(step, self._config)
         for crop in range(count):
-            target = self._draw_crop(random, images[crop, 0])
+            pool = self._choose_pool(shares, random)
+            target = self._draw_crop(pool, random, images[crop, 0])
             values[crop], weights[crop] = target.values, target.weights
         mix_crops((images, values, weights), self._augment.mixup_probability, random)
         return Batch(images, values, weights)
 
-    def _find_places(self) -> list[_Places]:
-        """Return the places of every object that occurs; label voxels stand for objects without picks."""
-        places = []
-        for channel in range(self._object_count):
-            found = [indices[run.channels == channel] for run, indices in zip(self._runs, self._indices, strict=True)]
-            if self._targets.kind == "labels" and not any(map(len, found)):
-                found = [_find_label_voxels(run, channel) for run in self._runs]
-            rows = np.repeat(np.arange(len(found)), [len(indices) for indices in found])
-            if len(rows):
-                places.append(_Places(rows, np.concatenate(found)))
-        if not places:
-            raise PicksError("training runs", "hold no particle of any object", "give runs with picks")
-        return places
+    def _choose_pool(self, shares: Floats, random: Generator) -> RunPool:
+        # Without weights there is one pool, and no random number is spent on it.
+        return self._pools[int(random.choice(len(shares), p=shares)) if len(shares) else 0]
 
-    def _draw_crop(self, random: Generator, image: NDArray[np.float32]) -> TrainingTarget:
+    def _draw_crop(self, pool: RunPool, random: Generator, image: NDArray[np.float32]) -> TrainingTarget:
         """Fill `image` with a random crop and return its target."""
-        row, crop_map = self._draw_map(random)
+        row, crop_map = self._draw_map(pool, random)
         run = self._runs[row]
         volume = cut_crop(run.volume_zyx, crop_map)
         annotated = self._find_particles(row, crop_map)
         particles = annotated
         if random.random() < self._augment.copy_paste_probability:
-            volume, particles = self._paste_particle(volume, annotated, run.grid, random)
+            volume, particles = self._paste_particle(volume, annotated, run.grid, pool, random)
         target = self._draw_target(run, crop_map, annotated, particles)
         change_intensity(volume, self._augment, random, deviation=self._deviations[row], out=image)
         return target
 
-    def _draw_map(self, random: Generator) -> tuple[int, CropMap]:
+    def _draw_map(self, pool: RunPool, random: Generator) -> tuple[int, CropMap]:
         shape = np.asarray(self._config.crop_zyx)
         if random.random() < self._config.background_fraction:
-            row = int(random.choice(len(self._runs), p=self._run_shares))
+            row = pool.choose_run(random)
             room = np.maximum(np.asarray(self._runs[row].grid.shape_zyx) - shape, 0)
             point = random.integers(0, room, endpoint=True) + (shape - 1) / 2
             point_in_crop = (shape - 1) / 2
         else:
-            row, point = self._choose_place(random)
+            row, point = pool.choose_place(random)
             reach = CENTRAL_SHARE * (shape - 1) / 2
             point_in_crop = (shape - 1) / 2 + random.uniform(-reach, reach)
         matrix = draw_matrix(self._augment, random)
@@ -221,21 +164,16 @@ class CropSampler:
         )
         return row, crop_map
 
-    def _choose_place(self, random: Generator) -> tuple[int, Floats]:
-        places = self._places[random.integers(len(self._places))]
-        chosen = random.integers(len(places.runs))
-        return int(places.runs[chosen]), places.indices_zyx[chosen]
-
     def _find_particles(self, row: int, crop_map: CropMap) -> _Particles:
         channels = self._runs[row].channels
         radii_angstrom = self._radii_angstrom[channels] * crop_map.magnification
         return _Particles(crop_map.crop_from_source(self._indices[row]), channels, radii_angstrom)
 
     def _paste_particle(
-        self, volume: NDArray[np.float32], there: _Particles, grid: VoxelGrid, random: Generator
+        self, volume: NDArray[np.float32], there: _Particles, grid: VoxelGrid, pool: RunPool, random: Generator
     ) -> tuple[NDArray[np.float32], _Particles]:
-        """Lay a particle of any run over a free place of the crop, if there is one."""
-        donor, point, channel = self._choose_donor(random)
+        """Lay a particle of any run of the pool over a free place of the crop, if there is one."""
+        donor, point, channel = self._choose_donor(pool, random)
         radius_angstrom = self._radii_angstrom[channel]
         radius_voxels = radius_angstrom / grid.spacing_angstrom
         half_edge = int(np.ceil(PASTE_EDGE_FACTOR * radius_voxels)) + 1
@@ -261,8 +199,8 @@ class CropSampler:
             np.append(there.radii_angstrom, radius_angstrom),
         )
 
-    def _choose_donor(self, random: Generator) -> tuple[int, Floats, int]:
-        row, point = self._choose_place(random)
+    def _choose_donor(self, pool: RunPool, random: Generator) -> tuple[int, Floats, int]:
+        row, point = pool.choose_place(random)
         chosen = int(np.argmin(np.square(self._indices[row] - point).sum(axis=1)))
         return row, point, int(self._runs[row].channels[chosen])
 
@@ -312,14 +250,6 @@ def _measure_deviation(volume_zyx: NDArray[Any]) -> float:
     return deviation if np.isfinite(deviation) else 1.0
 
 
-def _find_label_voxels(run: TrainingRun, channel: int) -> Floats:
-    if run.labels_zyx is None:
-        return np.empty((0, 3), dtype=np.float64)
-    flat = np.flatnonzero(run.labels_zyx == channel + 1)
-    kept = flat[:: -(-len(flat) // _LABEL_VOXELS_PER_OBJECT) or 1]
-    return np.stack(np.unravel_index(kept, run.labels_zyx.shape), axis=-1).astype(np.float64)
-
-
 def _check_options(
     runs: Sequence[TrainingRun],
     config: TrainConfig,
@@ -340,7 +270,10 @@ def _check_options(
         advice = "set it to 0, or train on picks"
         raise ConfigError("augment.copy_paste_probability", "pastes picks, but targets.kind is 'labels'", advice)
     for run in runs:
+        if config.project_weights and not 0 <= run.project < len(config.project_weights):
+            raise ValueError(f"run {run.run} is of project {run.project} of {len(config.project_weights)}")
         _check_run(run, targets, specs)
+    check_learnt_projects(config, {run.project for run in runs})
 
 
 def _check_run(run: TrainingRun, targets: TargetConfig, specs: Sequence[ParticleSpec]) -> None:

@@ -1,0 +1,112 @@
+"""The bodies that a simulation recipe names (shipped, density maps, atomic models), and the objects they become."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cryofind import czii
+from cryofind.errors import ConfigError, advise_known_names
+from cryofind.io import read_structure, read_tomogram
+from cryofind.io.mrc import MRC_SUFFIXES
+from cryofind.io.structures import STRUCTURE_SUFFIXES
+from cryofind.simulate import (
+    MEMBRANE,
+    Body,
+    SimulationRecipe,
+    SpeciesRecipe,
+    body_from_atoms,
+    body_from_map,
+    body_names,
+    load_body,
+)
+from cryofind.types import ParticleSpec, check_name
+
+# Okabe and Ito's palette, without black; the challenge's species keep their own colours.
+_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+_MEMBRANE_COLOR = (153, 153, 153, 255)
+MAX_LABEL = 255
+
+
+def load_bodies(recipe: SimulationRecipe, folder: Path) -> dict[str, Body]:
+    """Return the body of every species.
+
+    Parameters
+    ----------
+    recipe
+        Names the bodies.
+    folder
+        From which relative paths are taken.
+
+    Raises
+    ------
+    ConfigError
+        If a body is neither shipped nor a file, or a map has no mass.
+    TomogramError, ProjectError
+        If a file cannot be read.
+    """
+    return {check_name(name, "species"): _load(name, species, folder) for name, species in recipe.species.items()}
+
+
+def _load(name: str, species: SpeciesRecipe, folder: Path) -> Body:
+    source = species.body or name
+    suffix = Path(source).suffix.lower()
+    if suffix in STRUCTURE_SUFFIXES:
+        atoms = read_structure(folder / source)
+        body = body_from_atoms(name, atoms.positions_zyx_angstrom, atoms.masses_dalton, atoms.is_nucleic)
+    elif suffix in MRC_SUFFIXES:
+        body = _load_map(name, species, folder / source)
+    elif source in body_names():
+        body = load_body(source)
+    else:
+        advice = f"{advise_known_names(source, body_names())} (or give the path of a .mrc, .pdb or .cif file)"
+        raise ConfigError(f"species {name}: body '{source}'", "is not shipped", advice)
+    if species.mass_kilodalton is None:
+        return replace(body, name=name)
+    factor = species.mass_kilodalton / body.mass_kilodalton
+    return replace(body, name=name, masses_kilodalton=body.masses_kilodalton * factor)
+
+
+def _load_map(name: str, species: SpeciesRecipe, path: Path) -> Body:
+    if species.mass_kilodalton is None:
+        problem = f"comes from the map {path}, which does not say how heavy it is"
+        raise ConfigError(f"species {name}: mass_kilodalton", problem, "give the molecule's mass in kilodalton")
+    tomogram = read_tomogram(path)
+    return body_from_map(
+        name,
+        np.asarray(tomogram.volume_zyx, dtype=np.float32),
+        tomogram.grid.spacing_angstrom,
+        mass_kilodalton=species.mass_kilodalton,
+    )
+
+
+def describe_objects(recipe: SimulationRecipe, bodies: Mapping[str, Body]) -> tuple[ParticleSpec, ...]:
+    """Return the objects of a project: the species, in the order of their labels, then membranes.
+
+    The challenge's species keep its radius, label, colour and weight.
+    """
+    known = {spec.name: spec for spec in czii.OBJECTS}
+    specs = [
+        replace(known[name], radius_angstrom=_radius(recipe.species[name], bodies[name], known[name]))
+        for name in recipe.species
+        if name in known
+    ]
+    free = [label for label in range(1, MAX_LABEL + 1) if label not in {spec.label for spec in known.values()}]
+    others = [name for name in recipe.species if name not in known]
+    if len(others) + 1 > len(free):
+        raise ConfigError("species", f"are {len(recipe.species)}, more than labels", "use fewer")
+    for number, (name, label) in enumerate(zip(others, free, strict=False)):
+        radius = _radius(recipe.species[name], bodies[name], None)
+        specs.append(ParticleSpec(name, radius, label, (*_COLORS[number % len(_COLORS)], 255)))
+    specs.sort(key=lambda spec: spec.label)
+    return (*specs, ParticleSpec(MEMBRANE, None, free[len(others)], _MEMBRANE_COLOR, 0.0, is_particle=False))
+
+
+def _radius(species: SpeciesRecipe, body: Body, known: ParticleSpec | None) -> float:
+    if species.radius_angstrom is not None:
+        return species.radius_angstrom
+    if known is not None:
+        return known.particle_radius_angstrom
+    farthest = float(np.linalg.norm(body.centers_zyx_angstrom, axis=1).max())
+    return round(farthest + body.sigma_angstrom, 1)

@@ -1,0 +1,291 @@
+"""What a simulated tomogram may look like: every parameter of the simulator with the range it is drawn from.
+
+A recipe is a TOML file with the tables below. A value is a number or a range `[low, high]`; `SimulationRecipe.draw`
+puts a number drawn from each range in its place, so what a run was made with is a recipe again, and can be made again.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
+
+from cryofind.config import StageConfig, apply_setting, parse_document, read_recipe
+from cryofind.errors import ConfigError, advise_known_names
+
+RECIPES_FOLDER = Path(__file__).parent / "recipes"
+Flavour = Literal["wbp", "ctfdeconvolved", "denoised"]
+Table = TypeVar("Table", bound=BaseModel)
+
+
+class Range(BaseModel):
+    """Numbers from `low` to `high`; in a recipe a number or `[low, high]`.
+
+    Parameters
+    ----------
+    low, high
+        Ends, finite, in ascending order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, low: float, high: float | None = None) -> "Range":
+        """Return the range of one number or of two."""
+        return cls(low=low, high=low if high is None else high)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float | list | tuple | dict | Range):
+            raise PydanticCustomError("range", "should be a number or [low, high]")
+        if isinstance(value, int | float):
+            return {"low": value, "high": value}
+        if isinstance(value, list | tuple):
+            if len(value) != 2:
+                raise PydanticCustomError("range", "should be a number or [low, high]")
+            return {"low": value[0], "high": value[1]}
+        return value
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.low > self.high:
+            raise PydanticCustomError("range", "should be [low, high] in ascending order")
+        return self
+
+    @model_serializer
+    def _write(self) -> float | list[float]:
+        return self.low if self.low == self.high else [self.low, self.high]
+
+    @property
+    def value(self) -> float:
+        """The number, once it has been drawn.
+
+        Raises
+        ------
+        ValueError
+            If it still is a range.
+        """
+        if self.low != self.high:
+            raise ValueError(f"the range [{self.low}, {self.high}] has not been drawn from")
+        return self.low
+
+    def draw(self, random: np.random.Generator, *, is_logarithmic: bool = False) -> float:
+        """Return a number from the range, uniform, or uniform in its logarithm."""
+        if self.low == self.high:
+            return self.low
+        if is_logarithmic:
+            return float(np.exp(random.uniform(np.log(self.low), np.log(self.high))))
+        return float(random.uniform(self.low, self.high))
+
+
+class Limits:
+    """Check of a range: the least and greatest number that make sense."""
+
+    def __init__(self, low: float = -np.inf, high: float = np.inf, *, above: float = -np.inf) -> None:
+        self.low, self.high, self.above = low, high, above
+
+    def __call__(self, found: Range) -> Range:
+        """Return the range, or refuse it."""
+        if found.low <= self.above:
+            raise PydanticCustomError("range", "should be greater than {above}", {"above": self.above})
+        if found.low < self.low:
+            raise PydanticCustomError("range", "should be {low} or more", {"low": self.low})
+        if found.high > self.high:
+            raise PydanticCustomError("range", "should be {high} or less", {"high": self.high})
+        return found
+
+
+AnyRange = Range
+PositiveRange = Annotated[Range, AfterValidator(Limits(above=0.0))]
+_LOGARITHMIC = Limits(above=0.0)
+LogarithmicRange = Annotated[Range, AfterValidator(_LOGARITHMIC)]  # drawn uniformly in the logarithm
+NonNegativeRange = Annotated[Range, AfterValidator(Limits(0.0))]
+FractionRange = Annotated[Range, AfterValidator(Limits(0.0, 1.0))]
+
+
+class SpeciesRecipe(StageConfig):
+    """One kind of particle to place and to find."""
+
+    body: str = ""  # a shipped body, or the path of a density map or an atomic model; empty: named like the species
+    mass_kilodalton: float | None = Field(None, gt=0)  # a map needs it; a shipped body or an atomic model knows it
+    radius_angstrom: float | None = Field(None, gt=0)  # of the picks; None: the challenge's, or the body's own
+    count: NonNegativeRange = Range.of(10, 30)  # in a volume of 184 x 630 x 630 voxels of 10.012 Angstrom
+    clustering: FractionRange = Range.of(0)  # probability that a particle is put beside one of its kind ...
+    neighbour_distance_angstrom: PositiveRange = Range.of(100, 300)  # ... centre to centre; drawn for each
+    least_distance_angstrom: NonNegativeRange = Range.of(0)  # to the next of its kind, centre to centre
+    size: PositiveRange = Range.of(1)  # factor on every length of the body
+    contrast: PositiveRange = Range.of(1)  # factor on its density
+
+
+class SampleRecipe(StageConfig):
+    """The layer of ice and how densely it is filled."""
+
+    slab_thickness_angstrom: PositiveRange = Range.of(650, 1150)
+    slab_tilt_y_degrees: AnyRange = Range.of(-6, 6)  # rise of the slab along y ...
+    slab_tilt_x_degrees: AnyRange = Range.of(-6, 6)  # ... and along x
+    slab_offset_angstrom: AnyRange = Range.of(-310, 0)  # of its middle from the middle of the box along z
+    crowding: PositiveRange = Range.of(1)  # factor on the counts of all species
+    overlap: FractionRange = Range.of(0.0, 0.04)  # share of a particle that may lie within others
+    edge_margin_angstrom: NonNegativeRange = Range.of(70)  # no particle of a species is centred nearer to x, y faces
+
+
+class SurroundingsRecipe(StageConfig):
+    """Everything in the ice that is not to be found. Counts are for a volume of the challenge's size."""
+
+    albumin_milligram_per_millilitre: NonNegativeRange = Range.of(3, 15)  # 66 kDa, a dense background
+    lysate_milligram_per_millilitre: NonNegativeRange = Range.of(1, 6)  # soluble proteins of 15 to 400 kDa
+    crowd_unevenness: FractionRange = Range.of(0.0, 0.5)  # sd of the two concentrations over the field, as a share
+    distractor_count: NonNegativeRange = Range.of(150, 900)  # generic bodies of 50 to 2,500 kDa
+    clump_share: FractionRange = Range.of(0.1, 0.5)  # of the distractors that stick together in clumps
+    vesicle_count: NonNegativeRange = Range.of(0, 8)
+    vesicle_radius_angstrom: PositiveRange = Range.of(150, 900)  # drawn for each
+    membrane_sheet_count: NonNegativeRange = Range.of(0, 2)
+    membrane_contrast: NonNegativeRange = Range.of(0.7, 1.3)  # of the leaflets, relative to protein
+    membrane_protein_share: FractionRange = Range.of(0.05, 0.6)  # of a membrane's area, at most; drawn for each
+    vesicle_content_milligram_per_millilitre: NonNegativeRange = Range.of(0, 60)  # at most; drawn for each
+    gold_count: NonNegativeRange = Range.of(0)
+    gold_radius_angstrom: PositiveRange = Range.of(40, 60)
+    carbon_probability: FractionRange = Range.of(0.25)  # that a run shows the edge of the carbon film
+    carbon_thickness_angstrom: PositiveRange = Range.of(100, 200)
+    thickness_variation: FractionRange = Range.of(0.0, 0.15)  # sd of the ice's thickness over x and y, as a share
+
+
+class MicroscopeRecipe(StageConfig):
+    """Tilt scheme, optics, dose and detector."""
+
+    tilt_maximum_degrees: Annotated[Range, AfterValidator(Limits(high=80.0, above=0.0))] = Range.of(45)
+    tilt_step_degrees: PositiveRange = Range.of(3)
+    dropped_tilts: NonNegativeRange = Range.of(0, 2)
+    total_dose_electrons_per_square_angstrom: PositiveRange = Range.of(50, 75)
+    defocus_micrometre: PositiveRange = Range.of(2, 5)  # positive is underfocus
+    defocus_jitter_micrometre: NonNegativeRange = Range.of(0.05)  # sd, each tilt
+    defocus_gradient: bool = True  # with height: the sides of a tilted sample lie nearer to focus, or farther
+    voltage_kilovolts: PositiveRange = Range.of(300)
+    spherical_aberration_millimetre: NonNegativeRange = Range.of(2.7)
+    amplitude_contrast: FractionRange = Range.of(0.07, 0.10)
+    envelope_b_square_angstrom: NonNegativeRange = Range.of(50, 300)
+    protein_potential_volts: PositiveRange = Range.of(2.9, 4.3)  # above ice; see simulate/microscope.py
+    damage: NonNegativeRange = Range.of(1)  # factor on the fading with dose; 0: none
+    mean_free_path_angstrom: PositiveRange = Range.of(3100)  # of inelastic scattering; the energy filter removes it
+    quantum_efficiency: Annotated[Range, AfterValidator(Limits(high=1.0, above=0.0))] = Range.of(0.75, 0.9)
+    shift_error_angstrom: NonNegativeRange = Range.of(0, 8)  # what alignment leaves, sd along x and y, each tilt
+    angle_error_degrees: NonNegativeRange = Range.of(0, 0.3)  # sd, each tilt
+
+
+class ReconstructionRecipe(StageConfig):
+    """From tilt images to a tomogram."""
+
+    method: Literal["wbp", "sirt"] = "wbp"
+    sirt_iterations: int = Field(15, ge=1)
+    defocus_error_micrometre: NonNegativeRange = Range.of(0, 0.2)  # of the estimate: a series' offset, either sign ...
+    defocus_error_jitter_micrometre: NonNegativeRange = Range.of(0.03)  # ... and sd of each tilt
+    deconvolution_constant: LogarithmicRange = Range.of(0.0005, 0.004)  # c of ctf / (ctf^2 + c / h); less restores more
+    deconvolution_high_pass_angstrom: NonNegativeRange = Range.of(500, 1500)  # h falls to 0 beyond this length; 0: h = 1
+
+
+class DenoisingRecipe(StageConfig):
+    """The flavour `denoised`, made from two halves of the dose."""
+
+    method: Literal["wiener", "noise2noise"] = "wiener"
+    strength: NonNegativeRange = Range.of(0.7, 1.3)  # exponent of the half-map Wiener weight
+    detail: FractionRange = Range.of(0.1, 0.4)  # share of that exponent on strong signal: networks blur particles less
+    residual: FractionRange = Range.of(0.0, 0.05)  # share of what the filter took that stays
+    noise2noise_steps: int = Field(400, ge=1)  # of the network that `noise2noise` trains on halves of the recipe first
+
+
+class OutputRecipe(StageConfig):
+    """What is written of a run."""
+
+    voxel_spacing_angstrom: float = Field(10.012, gt=0)
+    flavours: tuple[Flavour, ...] = ("denoised",)  # several make a project that `--tomogram` must choose from
+
+
+class SimulationRecipe(StageConfig):
+    """A whole recipe."""
+
+    description: str = ""
+    species: dict[str, SpeciesRecipe]
+    sample: SampleRecipe = SampleRecipe()
+    surroundings: SurroundingsRecipe = SurroundingsRecipe()
+    microscope: MicroscopeRecipe = MicroscopeRecipe()
+    reconstruction: ReconstructionRecipe = ReconstructionRecipe()
+    denoising: DenoisingRecipe = DenoisingRecipe()
+    output: OutputRecipe = OutputRecipe()
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether every range is a number."""
+        return self.draw(np.random.default_rng(0)) == self
+
+    def draw(self, random: np.random.Generator) -> "SimulationRecipe":
+        """Return the recipe of one run: a number from every range.
+
+        Ranges that are drawn for each particle or membrane stay as they are.
+        """
+        return _draw_table(self, random)
+
+
+# Drawn for each particle or membrane, not for the run.
+DRAWN_FOR_EACH = frozenset({"neighbour_distance_angstrom", "vesicle_radius_angstrom", "gold_radius_angstrom"})
+
+
+def _draw_table(table: Table, random: np.random.Generator) -> Table:
+    changes: dict[str, Any] = {}
+    for name, field in type(table).model_fields.items():
+        value = getattr(table, name)
+        if isinstance(value, Range) and name not in DRAWN_FOR_EACH:
+            is_logarithmic = any(getattr(mark, "func", None) is _LOGARITHMIC for mark in field.metadata)
+            changes[name] = Range.of(value.draw(random, is_logarithmic=is_logarithmic))
+        elif isinstance(value, StageConfig):
+            changes[name] = _draw_table(value, random)
+        elif isinstance(value, dict):
+            changes[name] = {key: _draw_table(member, random) for key, member in value.items()}
+    return table.model_copy(update=changes)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of the recipes that come with the package."""
+    return tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("*.toml")))
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the file of a shipped recipe, or the path itself if it ends in `.toml`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such recipe, with the nearest known one.
+    """
+    if Path(name).suffix == ".toml":
+        return Path(name)
+    if str(name) in recipe_names():
+        return RECIPES_FOLDER / f"{name}.toml"
+    raise ConfigError(
+        f"recipe '{name}'", "is neither shipped nor a .toml file", advise_known_names(str(name), recipe_names())
+    )
+
+
+def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> SimulationRecipe:
+    """Return a shipped recipe or one of the user's, changed by `table.key=value` settings.
+
+    Paths of bodies are taken from the folder of the recipe.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such recipe, a key is unknown or a value does not fit.
+    """
+    path = find_recipe(name)
+    document = read_recipe(path)
+    for setting in settings:
+        apply_setting(document, setting)
+    recipe = parse_document(SimulationRecipe, document, str(path))
+    if not recipe.species:
+        raise ConfigError(f"{path}: species", "is empty", "add a table [species.NAME]")
+    return recipe

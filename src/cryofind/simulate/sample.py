@@ -1,0 +1,111 @@
+"""The specimen: a layer of ice with everything in it, and where the particles lie."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryofind.simulate.body import Body
+from cryofind.simulate.layout import Placement, place_species
+from cryofind.simulate.occupancy import Occupancy
+from cryofind.simulate.recipe import SimulationRecipe
+from cryofind.simulate.render import render_body
+from cryofind.simulate.slab import Slab
+from cryofind.simulate.surroundings import add_structures, fill_with_crowd, thickness_map
+from cryofind.types import ParticleSpec, Picks, VoxelGrid
+
+MEMBRANE = "membrane"
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A specimen and its truth.
+
+    Parameters
+    ----------
+    density_zyx
+        Mass density above ice, 1 = solid protein, float32.
+    labels_zyx
+        Label of the object that every voxel belongs to (hollow particles are filled), 0 for none, uint8.
+    thickness_angstrom_yx
+        Path of an untilted beam through the ice, Angstrom, shape (y, x), float32.
+    grid
+        Of both volumes.
+    picks
+        True centres of all particles of all species, with rotations.
+    notes
+        What did not fit, a line each.
+    """
+
+    density_zyx: NDArray[np.float32]
+    labels_zyx: NDArray[np.uint8]
+    thickness_angstrom_yx: NDArray[np.float32]
+    grid: VoxelGrid
+    picks: Picks
+    notes: tuple[str, ...]
+
+
+def make_sample(
+    recipe: SimulationRecipe,
+    bodies: Mapping[str, Body],
+    distractors: Sequence[Body],
+    specs: Sequence[ParticleSpec],
+    grid: VoxelGrid,
+    *,
+    run: str,
+    random: np.random.Generator,
+) -> Sample:
+    """Fill a layer of ice.
+
+    Parameters
+    ----------
+    recipe
+        Drawn: every range is a number.
+    bodies
+        Body of every species, by name.
+    distractors
+        Bodies that are not to be found.
+    specs
+        Objects of the project: label of every species and of membranes.
+    grid
+        Box to fill.
+    run
+        Name of the run, for the picks.
+    random
+        Source of all randomness.
+    """
+    density = np.zeros(grid.shape_zyx, np.float32)
+    labels = np.zeros(grid.shape_zyx, np.uint8)
+    label_of = {spec.name: spec.label for spec in specs}
+    slab = Slab.build(recipe.sample, grid)
+    occupancy = Occupancy(grid)
+    notes = add_structures(
+        density, labels, occupancy, grid, slab, recipe.surroundings, random, label=label_of.get(MEMBRANE, 0)
+    )
+    scaled = {
+        name: body.scaled(recipe.species[name].size.value, recipe.species[name].contrast.value)
+        for name, body in bodies.items()
+    }
+    placements = place_species(scaled, recipe.species, recipe.sample, slab, occupancy, random)
+    for name, placement in placements.items():
+        for position, rotation in zip(placement.positions_zyx_angstrom, placement.rotations_zyx, strict=True):
+            render_body(density, labels, grid, scaled[name], rotation, position, label=label_of[name])
+        if placement.wanted > len(placement):
+            notes.append(f"room for {len(placement)} of {placement.wanted} {name}")
+    notes += fill_with_crowd(density, labels, occupancy, grid, slab, recipe.surroundings, distractors, random)
+    thickness = thickness_map(grid, slab, recipe.surroundings, random)
+    return Sample(density, labels, thickness, grid, _list_picks(placements, run, specs), tuple(notes))
+
+
+def _list_picks(placements: Mapping[str, Placement], run: str, specs: Sequence[ParticleSpec]) -> Picks:
+    return Picks.concatenate(
+        Picks.build(
+            run,
+            spec.name,
+            placements[spec.name].positions_zyx_angstrom,
+            rotations_zyx=placements[spec.name].rotations_zyx,
+        )
+        for spec in specs
+        if spec.name in placements
+    )

@@ -1,0 +1,385 @@
+"""Microscope and reconstruction: signs, places, doses and noise, against what physics says."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cryofind.errors import ConfigError
+from cryofind.simulate import projector as projector_module
+from cryofind.simulate.ctf import (
+    Optics,
+    ctf_2d,
+    dose_attenuation,
+    electron_wavelength_angstrom,
+    interaction_constant,
+)
+from cryofind.simulate.denoise import fourier_shell_correlation, settle_correlation, wiener_denoise
+from cryofind.simulate.microscope import TiltSeries, image_sample, plan_tilts
+from cryofind.simulate.projector import Projector
+from cryofind.simulate.recipe import MicroscopeRecipe, ReconstructionRecipe
+from cryofind.simulate.reconstruct import (
+    deconvolution_factor,
+    estimate_defocus,
+    high_pass_factor,
+    reconstruct,
+    solve_sirt,
+    weight_images,
+)
+from cryofind.types import VoxelGrid
+
+Floats = NDArray[np.float64]
+Volume = NDArray[np.float32]
+
+SPACING = 10.0
+GRID = VoxelGrid.isotropic((32, 72, 80), SPACING)
+IDEAL: dict[str, Any] = {
+    "dropped_tilts": 0,
+    "total_dose_electrons_per_square_angstrom": 62,
+    "defocus_micrometre": 3,
+    "defocus_jitter_micrometre": 0,
+    "amplitude_contrast": 0.07,
+    "envelope_b_square_angstrom": 0,
+    "protein_potential_volts": 2.3,
+    "damage": 0,
+    "quantum_efficiency": 0.85,
+    "shift_error_angstrom": 0,
+    "angle_error_degrees": 0,
+}
+
+
+def microscope(**changes: Any) -> MicroscopeRecipe:
+    """Return a drawn recipe without errors of alignment."""
+    return MicroscopeRecipe(**(IDEAL | changes))
+
+
+def reconstruction(**changes: Any) -> ReconstructionRecipe:
+    """Return a drawn recipe that knows the defocus."""
+    exact = {
+        "defocus_error_micrometre": 0,
+        "defocus_error_jitter_micrometre": 0,
+        "deconvolution_constant": 0.01,
+        "deconvolution_high_pass_angstrom": 0,
+    }
+    return ReconstructionRecipe(**(exact | changes))
+
+
+def take_series(density: Volume, recipe: MicroscopeRecipe, *, thickness: float = 300.0, seed: int = 0) -> TiltSeries:
+    paths = np.full(density.shape[1:], thickness, np.float32)
+    grid = VoxelGrid.isotropic(density.shape, SPACING)
+    return image_sample(density, paths, grid, recipe, np.random.default_rng(seed))
+
+
+def draw_ball(centre_zyx: tuple[float, float, float], radius: float = 4.0) -> Volume:
+    axes = np.meshgrid(*map(np.arange, GRID.shape_zyx), indexing="ij")
+    distance = np.sqrt(sum((axis - c) ** 2 for axis, c in zip(axes, centre_zyx, strict=True)))
+    return np.asarray(1 / (1 + np.exp(2 * (distance - radius))), np.float32)
+
+
+def centre_of_dark(volume: Volume, near_zyx: tuple[float, float, float]) -> Floats:
+    """Return the centre of mass of what is darker than half the minimum, round about a place."""
+    depth = np.maximum(-volume - 0.5 * -volume.min(), 0)
+    labels, _ = ndimage.label(depth > 0)
+    lowest = np.unravel_index(np.argmin(volume), volume.shape)
+    assert np.linalg.norm(np.subtract(lowest, near_zyx)) < 3
+    return np.asarray(ndimage.center_of_mass(depth, labels, labels[lowest]))
+
+
+class TestContrastTransfer:
+    def test_zeros_lie_where_the_phase_is_a_multiple_of_pi(self) -> None:
+        optics, defocus_angstrom = Optics(300, 2.7, 0.07), 3e4
+        wavelength, aberration = electron_wavelength_angstrom(300), 2.7e7
+        # pi (lambda D s - Cs lambda^3 s^2 / 2) + arcsin A = n pi is a quadratic in s = k^2.
+        numbers = np.arange(1, 4)
+        constant = numbers - np.arcsin(0.07) / np.pi
+        a, b = aberration * wavelength**3 / 2, wavelength * defocus_angstrom
+        zeros = np.sqrt((b - np.sqrt(b**2 - 4 * a * constant)) / (2 * a))
+        assert 1 / zeros[0] == pytest.approx(24.6, abs=0.1)
+        samples, spacing = 20000, 4.0
+        ctf = ctf_2d((1, samples), spacing, 3.0, optics)[0]
+        frequencies = np.fft.rfftfreq(samples, spacing)
+        crossings = np.flatnonzero(np.diff(np.sign(ctf)))
+        np.testing.assert_allclose(frequencies[crossings][:3], zeros, atol=frequencies[1] * 1.5)
+
+    def test_it_is_the_amplitude_contrast_at_the_origin_and_positive_next_to_it(self) -> None:
+        ctf = ctf_2d((64, 64), SPACING, 3.0, Optics(amplitude_contrast=0.1))
+        assert ctf[0, 0] == pytest.approx(0.1, abs=1e-6)
+        assert ctf[0, :10].min() > 0
+
+    def test_envelope(self) -> None:
+        plain, damped = (ctf_2d((8, 64), SPACING, 3.0, Optics(envelope_b_square_angstrom=b)) for b in (0, 400))
+        # At the Nyquist frequency, 1/20 per Angstrom: exp(-400 / 4 / 400).
+        assert damped[0, -1] == pytest.approx(plain[0, -1] * np.exp(-0.25), rel=1e-4)
+
+    def test_constants_of_300_kilovolts(self) -> None:
+        assert electron_wavelength_angstrom(300) == pytest.approx(0.019687, rel=1e-4)
+        assert interaction_constant(300) == pytest.approx(6.526e-4, rel=1e-3)
+
+    def test_damage_leaves_low_resolution_and_halves_the_power_at_the_critical_dose(self) -> None:
+        critical = 0.245 * 20**1.665 + 2.81  # at the Nyquist frequency of 10 Angstrom
+        left = dose_attenuation((4, 64), SPACING, 2 * critical)
+        assert left[0, 0] == 1
+        assert left[0, -1] == pytest.approx(np.exp(-1), rel=1e-4)
+        assert np.all(np.diff(left[0]) < 0)
+
+
+class TestTiltScheme:
+    def test_default_is_31_tilts_in_dose_symmetric_order(self) -> None:
+        scheme = plan_tilts(microscope(), np.random.default_rng(0))
+        np.testing.assert_allclose(scheme.tilts_degrees, np.arange(-45, 46, 3))
+        taken = scheme.tilts_degrees[np.argsort(scheme.dose_before_electrons_per_square_angstrom)]
+        np.testing.assert_allclose(taken[:9], [0, 3, -3, -6, 6, 9, -9, -12, 12])
+        assert scheme.dose_electrons_per_square_angstrom == pytest.approx(2.0)
+        np.testing.assert_allclose(np.sort(scheme.dose_before_electrons_per_square_angstrom), np.arange(31) * 2.0)
+
+    def test_dropped_views_are_missing_and_their_dose_is_spent(self) -> None:
+        scheme = plan_tilts(microscope(dropped_tilts=3), np.random.default_rng(0))
+        assert len(scheme.tilts_degrees) == 28
+        assert np.all(np.diff(scheme.tilts_degrees) > 0)
+        assert 0 in scheme.tilts_degrees
+        assert scheme.dose_electrons_per_square_angstrom == pytest.approx(2.0)
+        assert set(scheme.dose_before_electrons_per_square_angstrom) < set(np.arange(31) * 2.0)
+
+    def test_range_below_the_step_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"2 degrees at a step of 3 leave 1 tilt.*raise it"):
+            plan_tilts(microscope(tilt_maximum_degrees=2), np.random.default_rng(0))
+
+    def test_no_number_of_dropped_views_leaves_less_than_three(self) -> None:
+        recipe = microscope(tilt_maximum_degrees=6, dropped_tilts=9)
+        assert len(plan_tilts(recipe, np.random.default_rng(0)).tilts_degrees) == 3
+
+
+class TestNoise:
+    def test_dose_and_variance_are_as_predicted(self) -> None:
+        series = take_series(np.zeros((8, 150, 160), np.float32), microscope(), thickness=1000.0)
+        path = 1000 / np.cos(np.deg2rad(series.tilts_degrees))
+        expected = 62 / 31 * SPACING**2 * 0.85 * np.exp(-path / 3100)
+        np.testing.assert_allclose(series.electrons_per_pixel, expected, rtol=0.01)
+        full = (series.halves_tyx[0] + series.halves_tyx[1]) / 2
+        np.testing.assert_allclose(full.var(axis=(1, 2)).mean(), (1 / expected).mean(), rtol=0.01)
+        np.testing.assert_allclose(full.var(axis=(1, 2)), 1 / expected, rtol=0.06)  # 4 sd of 24,000 samples
+        halves = np.stack(series.halves_tyx)
+        np.testing.assert_allclose(halves.var(axis=(2, 3)).mean(axis=1), (2 / expected).mean(), rtol=0.03)
+
+    def test_noise_of_the_halves_is_independent(self) -> None:
+        series = take_series(np.zeros((8, 150, 160), np.float32), microscope())
+        first, second = (half.astype(float).ravel() for half in series.halves_tyx)
+        assert abs(np.corrcoef(first, second)[0, 1]) < 0.006  # 5 sd
+
+    def test_an_image_without_electrons_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="no electrons"):
+            take_series(np.zeros((4, 8, 8), np.float32), microscope(total_dose_electrons_per_square_angstrom=1e-9))
+
+    def test_gold_does_not_take_more_than_the_beam(self) -> None:
+        series = take_series(20 * draw_ball((15.5, 36, 40), 6), microscope())
+        assert np.isfinite(series.halves_tyx[0]).all()
+        assert min(half.min() for half in series.halves_tyx) >= -1
+
+    def test_the_same_seed_gives_the_same_bytes_with_any_number_of_threads(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recipe = microscope(shift_error_angstrom=5, angle_error_degrees=0.3, defocus_jitter_micrometre=0.1)
+        found = []
+        for threads in (1, 3):
+            monkeypatch.setattr(projector_module, "THREADS", threads)
+            series = take_series(draw_ball((15, 30, 40)), recipe, seed=3)
+            volumes = reconstruct(series, GRID, reconstruction(), ["wbp", "denoised"], np.random.default_rng(1))
+            found.append([volumes.full["wbp"].tobytes(), *(half.tobytes() for half in volumes.halves)])
+        assert found[0] == found[1]
+        other = take_series(draw_ball((15, 30, 40)), recipe, seed=4)
+        assert not np.array_equal(other.halves_tyx[0], series.halves_tyx[0])
+
+
+class TestImages:
+    def test_contrast_of_a_flat_phase_is_minus_twice_the_amplitude_contrast(self) -> None:
+        bright = microscope(total_dose_electrons_per_square_angstrom=1e6, mean_free_path_angstrom=1e9)
+        empty = take_series(np.zeros((8, 40, 40), np.float32), bright)
+        filled = take_series(np.full((8, 40, 40), 0.5, np.float32), bright)
+        phase = 6.526e-4 * 2.3 * 0.5 * 80  # 80 Angstrom of half protein at 2.3 V
+        ratio = filled.electrons_per_pixel[15] / empty.electrons_per_pixel[15]
+        assert ratio == pytest.approx(1 - 2 * 0.07 * phase, abs=2e-4)
+
+    def test_thickness_is_looked_up_along_the_tilted_beam(self) -> None:
+        density = np.zeros((20, 30, 120), np.float32)
+        density[15] = 1e-6  # the layer lies 5.5 voxels above the middle
+        paths = np.full((30, 120), 300, np.float32)
+        paths[:, 80:90] = 2000
+        recipe = microscope(total_dose_electrons_per_square_angstrom=1e6)
+        grid = VoxelGrid.isotropic(density.shape, SPACING)
+        series = image_sample(density, paths, grid, recipe, np.random.default_rng(0))
+        for tilt in (0, 12, 27):
+            angle = np.deg2rad(series.tilts_degrees[tilt])
+            profile = series.halves_tyx[0][tilt].mean(axis=0)
+            shade = np.maximum(np.median(profile) - profile, 0)[20:110]
+            found = shade @ np.arange(20, 110) / shade.sum()
+            expected = 59.5 + (84.5 - 59.5) * np.cos(angle) + 5.5 * np.sin(angle)
+            assert found == pytest.approx(expected, abs=0.7)
+
+    def test_shifts_move_the_image(self) -> None:
+        density = draw_ball((15.5, 36, 40))
+        recipe = microscope(total_dose_electrons_per_square_angstrom=1e6, shift_error_angstrom=40)
+        still, moved = (
+            take_series(density, changed, seed=1)
+            for changed in (microscope(total_dose_electrons_per_square_angstrom=1e6), recipe)
+        )
+        moves = np.array([_registration(a, b) for a, b in zip(still.halves_tyx[0], moved.halves_tyx[0], strict=True)])
+        assert 2.5 < moves.std() < 6  # 4 voxels
+        assert np.abs(moves.mean()) < 2
+
+    def test_the_side_at_greater_z_is_farther_out_of_focus(self) -> None:
+        density = np.random.default_rng(0).standard_normal((2, 64, 400)).astype(np.float32)
+        recipe = microscope(total_dose_electrons_per_square_angstrom=1e7, mean_free_path_angstrom=1e9)
+        last = take_series(density, recipe).halves_tyx[0][-1]  # +45 degrees: x rises as z' falls
+        left, right = (np.abs(np.fft.fft2(part)) ** 2 for part in (last[:, :100], last[:, -100:]))
+        # The first zero, at 24.6 Angstrom for 3 um, moves to higher resolution nearer to focus.
+        y, x = np.fft.fftfreq(64, SPACING), np.fft.fftfreq(100, SPACING)
+        radius = np.hypot(y[:, None], x)
+        ring = (radius > 1 / 24.4) & (radius < 1 / 23)
+        assert left[ring].mean() > 1.5 * right[ring].mean()
+
+    def test_tilt_is_the_right_handed_rotation_about_y(self) -> None:
+        volume = draw_ball((9, 30, 58)) + 0.6 * draw_ball((24, 40, 20), 3)
+        angle = np.deg2rad(20)
+        cosine, sine = np.cos(angle), np.sin(angle)
+        # x' = x cos + z sin, z' = -x sin + z cos; affine_transform asks where an output voxel comes from.
+        back = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+        middle = (np.array(volume.shape) - 1) / 2
+        padded = np.pad(volume, ((20, 20), (0, 0), (0, 0)))
+        middle_padded = middle + np.array([20, 0, 0])
+        turned = ndimage.affine_transform(padded, back, middle_padded - back @ middle_padded, order=1)
+        image = Projector(volume.shape, [20.0]).project(volume)[0]
+        mirrored = Projector(volume.shape, [-20.0]).project(volume)[0]
+        expected = turned.sum(axis=0)
+        assert np.corrcoef(image.ravel(), expected.ravel())[0, 1] > 0.999
+        assert np.corrcoef(mirrored.ravel(), expected.ravel())[0, 1] < 0.8
+
+
+class TestReconstruction:
+    CENTRE = (11.0, 30.0, 52.0)
+
+    def make_series(self, radius: float = 4.0, **changes: Any) -> TiltSeries:
+        recipe = microscope(total_dose_electrons_per_square_angstrom=1e5, **changes)
+        return take_series(draw_ball(self.CENTRE, radius), recipe)
+
+    @pytest.mark.parametrize("method", ["wbp", "sirt"])
+    def test_a_particle_is_dark_at_its_place(self, method: str) -> None:
+        recipe = reconstruction(method=method, sirt_iterations=8)
+        flavours = ["wbp", "ctfdeconvolved", "denoised"]
+        volumes = reconstruct(self.make_series(2.0), GRID, recipe, flavours, np.random.default_rng(0))
+        for volume in (*volumes.full.values(), *volumes.halves):
+            assert volume.shape == GRID.shape_zyx
+            assert volume.dtype == np.float32
+            np.testing.assert_allclose(centre_of_dark(volume, self.CENTRE), self.CENTRE, atol=0.5)
+
+    def test_the_mean_of_the_halves_is_the_full_tomogram(self) -> None:
+        series = take_series(draw_ball(self.CENTRE), microscope())
+        both = reconstruct(series, GRID, reconstruction(), ["ctfdeconvolved", "denoised"], np.random.default_rng(0))
+        alone = reconstruct(series, GRID, reconstruction(), ["ctfdeconvolved"], np.random.default_rng(0))
+        assert alone.halves == ()
+        scale = alone.full["ctfdeconvolved"].std()
+        np.testing.assert_allclose(sum(both.halves) / 2, alone.full["ctfdeconvolved"], atol=1e-4 * scale)
+        np.testing.assert_allclose(both.full["ctfdeconvolved"], alone.full["ctfdeconvolved"], atol=1e-4 * scale)
+
+    def test_deconvolution_restores_low_resolution(self) -> None:
+        series = self.make_series()
+        volumes = reconstruct(series, GRID, reconstruction(), ["wbp", "ctfdeconvolved"], np.random.default_rng(0))
+        truth = -draw_ball(self.CENTRE).ravel()
+        raw, restored = (np.corrcoef(volumes.full[name].ravel(), truth)[0, 1] for name in ("wbp", "ctfdeconvolved"))
+        assert raw < 0.6
+        assert restored > raw + 0.1
+
+    def test_high_pass_of_the_deconvolution_spares_high_resolution(self) -> None:
+        shape = (8, 200)
+        high_pass = high_pass_factor(shape, SPACING, 500)[0]
+        k = np.fft.rfftfreq(200, SPACING)
+        assert high_pass[0] == 0
+        assert high_pass[k == 1 / 1000][0] == pytest.approx(0.5, abs=1e-3)
+        assert np.all(high_pass[k >= 1 / 500] > 0.999)
+        ctf = ctf_2d(shape, SPACING, 3.0, Optics())
+        plain, passed = deconvolution_factor(ctf, 0.002), deconvolution_factor(ctf, 0.002, np.tile(high_pass, (8, 1)))
+        np.testing.assert_allclose(plain, ctf / (ctf**2 + 0.002), rtol=1e-5)
+        np.testing.assert_allclose(passed[0, k >= 1 / 500], plain[0, k >= 1 / 500], rtol=1e-3)
+        assert passed[0, 0] == 0
+
+    def test_weighted_back_projection_keeps_the_scale(self) -> None:
+        tilts = np.arange(-88, 89, 2.0)
+        density = draw_ball((16, 36, 40), 7)
+        projector = Projector(GRID.shape_zyx, tilts)
+        volume = projector.back_project(weight_images(projector.project(density), tilts, GRID.shape_zyx[0]))
+        assert volume[density > 0.99].mean() == pytest.approx(1, abs=0.1)
+
+    def test_sirt_reduces_the_residual(self) -> None:
+        density = draw_ball(self.CENTRE)
+        projector = Projector(GRID.shape_zyx, np.arange(-45, 46, 9.0))
+        images = projector.project(density)
+        residuals = [
+            np.linalg.norm(images - projector.project(solve_sirt(projector, images, iterations)))
+            for iterations in (1, 4, 12)
+        ]
+        assert residuals[1] < 0.7 * residuals[0]
+        assert residuals[2] < 0.7 * residuals[1]
+
+    def test_estimated_defocus_is_wrong_by_what_the_recipe_says(self) -> None:
+        series = replace(self.make_series(), defocus_micrometre=np.full(31, 3.0))
+        recipe = reconstruction(defocus_error_micrometre=0.2, defocus_error_jitter_micrometre=0.03)
+        errors = np.stack([estimate_defocus(series, recipe, np.random.default_rng(seed)) - 3 for seed in range(40)])
+        offsets = errors.mean(axis=1)
+        np.testing.assert_allclose(np.abs(offsets), 0.2, atol=0.03)
+        assert {-1.0, 1.0} == set(np.sign(offsets))
+        assert (errors - offsets[:, None]).std() == pytest.approx(0.03, rel=0.1)
+
+
+class TestDenoising:
+    def make_halves(self, noise: float = 1.0) -> tuple[Volume, Volume, Volume]:
+        random = np.random.default_rng(0)
+        truth = ndimage.gaussian_filter(random.standard_normal((30, 40, 50)), 2.5, mode="wrap").astype(np.float32)
+        truth /= truth.std()
+        first, second = (truth + noise * random.standard_normal(truth.shape, np.float32) for _ in range(2))
+        return truth, first, second
+
+    def test_it_is_nearer_to_the_truth(self) -> None:
+        truth, first, second = self.make_halves()
+        denoised = wiener_denoise(first, second, SPACING)
+        assert denoised.dtype == np.float32
+        before, after = (np.square(found - truth).mean() for found in ((first + second) / 2, denoised))
+        assert after < 0.2 * before
+
+    def test_equal_halves_stay_as_they_are_and_noise_goes(self) -> None:
+        _, first, second = self.make_halves(1e3)
+        np.testing.assert_allclose(wiener_denoise(first, first, SPACING), first, atol=1e-5 * first.std())
+        assert wiener_denoise(first, second, SPACING).std() < 0.35 * ((first + second) / 2).std()
+
+    def test_strength_and_residual(self) -> None:
+        _, first, second = self.make_halves()
+        mean = (first + second) / 2
+        np.testing.assert_allclose(wiener_denoise(first, second, SPACING, strength=0), mean, atol=1e-5)
+        np.testing.assert_allclose(wiener_denoise(first, second, SPACING, residual=1), mean, atol=1e-5)
+        filtered = wiener_denoise(first, second, SPACING)
+        partly = wiener_denoise(first, second, SPACING, residual=0.25)
+        np.testing.assert_allclose(partly, filtered + 0.25 * (mean - filtered), atol=1e-5)
+        assert wiener_denoise(first, second, SPACING, strength=2).std() < filtered.std()
+
+    def test_shell_correlation(self) -> None:
+        truth, first, second = self.make_halves()
+        frequencies, correlation = fourier_shell_correlation(first, second, SPACING)
+        assert frequencies[-1] == pytest.approx(1 / (2 * SPACING))
+        assert correlation[2] > 0.9
+        assert abs(correlation[-5:].mean()) < 0.05
+        np.testing.assert_allclose(fourier_shell_correlation(truth, -truth, SPACING)[1], -1, atol=1e-4)
+
+    def test_settled_correlation_never_rises(self) -> None:
+        settled = settle_correlation(np.array([0.2, 0.5, 0.9, 0.8, 0.4, -0.1, 0.1, -0.2, 0.0, 0.0]))
+        assert np.all(np.diff(settled) <= 0)
+        assert settled.min() >= 0
+        assert settled[0] == settled.max()
+
+
+def _registration(still: Volume, moved: Volume) -> Floats:
+    """Return by how many voxels (y, x) the second image is moved against the first."""
+    product = np.conj(np.fft.fft2(still)) * np.fft.fft2(moved)
+    peak = np.unravel_index(np.argmax(np.fft.ifft2(product).real), still.shape)
+    shape = np.array(still.shape)
+    return np.asarray((np.array(peak) + shape // 2) % shape - shape // 2, float)

@@ -1,0 +1,493 @@
+"""What is in the ice and not to be found: membranes, gold, carbon, distractors, albumin, uneven ice."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from cryofind.simulate.bilayer import HEAD_DISTANCE_ANGSTROM, MembranePainter, bilayer_profile
+from cryofind.simulate.body import CUBIC_ANGSTROM_PER_KILODALTON, Body
+from cryofind.simulate.globules import draw_globule_masses, globule_sigma_angstrom
+from cryofind.simulate.membranes import add_membranes
+from cryofind.simulate.occupancy import Occupancy
+from cryofind.simulate.recipe import SurroundingsRecipe
+from cryofind.simulate.slab import Slab
+from cryofind.simulate.solids import CARBON_DENSITY, GOLD_DENSITY, CarbonFilm, add_carbon, add_gold
+from cryofind.simulate.surfaces import Sheet, Vesicle
+from cryofind.simulate.surroundings import (
+    ALBUMIN_KILODALTON,
+    add_albumin,
+    add_lysate,
+    add_structures,
+    fill_with_crowd,
+    scatter_distractors,
+    thickness_map,
+)
+from cryofind.simulate.waves import Waves
+from cryofind.types import VoxelGrid
+
+Floats = NDArray[np.float64]
+
+SPACING_ANGSTROM = 10.0
+MEMBRANE_LABEL = 7
+FLAT = Waves(np.zeros((1, 3)), np.zeros(1), np.zeros(1))
+FLAT_IN_PLANE = Waves(np.zeros((1, 2)), np.zeros(1), np.zeros(1))
+QUIET = {
+    "albumin_milligram_per_millilitre": 0,
+    "lysate_milligram_per_millilitre": 0,
+    "crowd_unevenness": 0,
+    "distractor_count": 0,
+    "clump_share": 0,
+    "vesicle_count": 0,
+    "membrane_sheet_count": 0,
+    "membrane_contrast": 1,
+    "membrane_protein_share": 0,
+    "vesicle_content_milligram_per_millilitre": 0,
+    "gold_count": 0,
+    "carbon_probability": 0,
+    "carbon_thickness_angstrom": 150,
+    "thickness_variation": 0,
+}
+# A challenge tomogram's number of things in the small boxes of these tests.
+SHALLOW = VoxelGrid.isotropic((64, 80, 96), SPACING_ANGSTROM)
+
+
+class Bench:
+    """The volumes of a sample, and a layer of ice that is level unless told."""
+
+    def __init__(
+        self, grid: VoxelGrid = SHALLOW, thickness_angstrom: float = 500.0, slope: float = 0.0, seed: int = 0
+    ) -> None:
+        self.grid = grid
+        self.density = np.zeros(grid.shape_zyx, np.float32)
+        self.labels = np.zeros(grid.shape_zyx, np.uint8)
+        self.occupancy = Occupancy(grid)
+        self.slab = Slab(grid, thickness_angstrom, grid.extent_zyx_angstrom[0] / 2, slope, 0.0)
+        self.random = np.random.default_rng(seed)
+
+    @property
+    def mass_kilodalton(self) -> float:
+        voxel = float(np.prod(self.grid.spacing_zyx_angstrom))
+        return float(self.density.sum(dtype=np.float64)) * voxel / CUBIC_ANGSTROM_PER_KILODALTON
+
+    @property
+    def painter(self) -> MembranePainter:
+        return MembranePainter(
+            self.density, self.labels, self.occupancy, self.grid, self.slab, contrast=1.0, label=MEMBRANE_LABEL
+        )
+
+    def positions(self) -> Floats:
+        return self.grid.positions_from_indices(np.moveaxis(np.indices(self.grid.shape_zyx), 0, -1))
+
+    def factor_for(self, count: float) -> float:
+        """Return the recipe's count that makes `count` things in this box."""
+        return count / self.slab.challenge_volumes
+
+
+def make_recipe(**values: object) -> SurroundingsRecipe:
+    return SurroundingsRecipe.model_validate({**QUIET, **values})
+
+
+def make_sphere(radius_angstrom: float, grid: VoxelGrid = SHALLOW) -> Vesicle:
+    return Vesicle(np.array(grid.extent_zyx_angstrom) / 2, np.full(3, radius_angstrom), np.eye(3), FLAT)
+
+
+def make_body(mass_kilodalton: float = 400.0) -> Body:
+    corners = 30.0 * np.array([[z, y, x] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)], np.float64)
+    return Body(f"cube of {mass_kilodalton}", corners, np.full(8, mass_kilodalton / 8), 15.0)
+
+
+class TestBilayerProfile:
+    def test_has_two_head_groups_and_tails_below_ice(self) -> None:
+        distances = np.linspace(-60, 60, 1201, dtype=np.float32)
+        profile = bilayer_profile(distances)
+        assert abs(distances[np.argmax(profile)]) == pytest.approx(HEAD_DISTANCE_ANGSTROM, abs=0.5)
+        assert profile.max() == pytest.approx(1.0, abs=0.05)
+        assert profile[600] < 0
+        assert np.allclose(profile, profile[::-1], atol=1e-6)
+
+    def test_sums_up_to_what_the_lipids_scatter_above_the_ice_they_displace(self) -> None:
+        distances = np.linspace(-150, 150, 3001, dtype=np.float32)
+        # (2 x 172 A x 47.88 V A^2 / 65 A^2 - 38 A x 4.53 V) / 2.5 V, in Angstrom of protein
+        expected = (2 * 172 * 47.88 / 65 - 38 * 4.53) / 2.5
+        for blur in (0.0, 6.0):
+            total = float(bilayer_profile(distances, blur_angstrom=blur).sum()) * 0.1
+            assert total == pytest.approx(expected, rel=0.08)
+
+
+class TestMembranePainter:
+    def test_a_sphere_has_its_bilayer_at_its_radius(self) -> None:
+        bench = Bench(thickness_angstrom=640.0)
+        bench.painter.paint(make_sphere(230.0))
+        radii = np.linalg.norm(bench.positions() - np.array(bench.grid.extent_zyx_angstrom) / 2, axis=-1)
+        expected = bilayer_profile((radii - 230.0).astype(np.float32), blur_angstrom=SPACING_ANGSTROM / 12**0.5)
+        assert np.abs(bench.density - expected)[radii > 60].max() < 0.12
+        assert np.all(
+            (bench.labels == MEMBRANE_LABEL)[np.abs(np.abs(radii - 230.0) - 25.0) > 1.0]
+            == (np.abs(radii - 230.0) <= 25.0)[np.abs(np.abs(radii - 230.0) - 25.0) > 1.0]
+        )
+        assert np.array_equal(bench.occupancy.taken_zyx, bench.labels == MEMBRANE_LABEL)
+
+    @pytest.mark.parametrize("spacing", [10.0, 20.0])
+    def test_what_a_sphere_weighs_follows_from_its_area(self, spacing: float) -> None:
+        bench = Bench(VoxelGrid.isotropic((64, 64, 64), spacing), thickness_angstrom=64 * spacing)
+        vesicle = make_sphere(240.0, bench.grid)
+        bench.painter.paint(vesicle)
+        total = float(bench.density.sum(dtype=np.float64)) * spacing**3
+        # A shell of two leaflets at r + 19 and r - 19: 1 + (19 / r)^2 of the area at the middle.
+        assert total == pytest.approx(vesicle.area_square_angstrom * 31.0 * (1 + (19 / 240) ** 2), rel=0.04)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_marks_what_is_near_to_a_deformed_vesicle(self, seed: int) -> None:
+        bench = Bench(thickness_angstrom=640.0, seed=seed)
+        undulation = Waves.draw((1.2, 4.0), 0.05, bench.random, axes=3, count=6)
+        axes = bench.random.uniform(180, 260, 3)
+        vesicle = Vesicle(np.array([320.0, 400.0, 480.0]), axes, np.eye(3), undulation)
+        bench.painter.paint(vesicle)
+        points, _ = vesicle.draw_points(30_000, bench.random)
+        cells = bench.random.integers(0, bench.grid.shape_zyx, size=(20_000, 3))
+        distance, _ = cKDTree(points).query(bench.grid.positions_from_indices(cells), distance_upper_bound=60.0)
+        is_membrane = bench.labels[tuple(cells.T)] == MEMBRANE_LABEL
+        assert np.percentile(distance[is_membrane], 99) < 25 + 6
+        assert np.percentile(distance[~is_membrane], 0.5) > 25 - 6
+
+    def test_the_faces_of_the_ice_cut_a_vesicle_off(self) -> None:
+        bench = Bench(thickness_angstrom=300.0, slope=0.1)
+        bench.painter.paint(make_sphere(220.0))
+        is_ice = bench.slab.mask_zyx()
+        assert np.all(bench.density[~is_ice] == 0)
+        assert np.all(bench.labels[~is_ice] == 0)
+        assert np.any(bench.labels[is_ice] == MEMBRANE_LABEL)
+
+    def test_a_sheet_is_open_and_as_heavy_as_its_area(self) -> None:
+        bench = Bench(thickness_angstrom=640.0)
+        sheet = Sheet(
+            np.array([320.0, 400.0, 480.0]), np.eye(3), np.array([250.0, 350.0]), FLAT_IN_PLANE, FLAT_IN_PLANE
+        )
+        bench.painter.paint(sheet)
+        total = float(bench.density.sum(dtype=np.float64)) * SPACING_ANGSTROM**3
+        assert total == pytest.approx(sheet.area_square_angstrom * 31.0, rel=0.06)
+        assert bench.labels[32].any()
+        assert not bench.labels[:, :10].any()
+
+    def test_keeps_labels_that_are_there_and_writes_none_for_0(self) -> None:
+        bench = Bench(thickness_angstrom=640.0)
+        bench.labels[:] = 2
+        bench.painter.paint(make_sphere(200.0))
+        assert np.all(bench.labels == 2)
+        plain = MembranePainter(bench.density, bench.labels * 0, bench.occupancy, bench.grid, bench.slab, 1.0, 0)
+        plain.paint(make_sphere(200.0))
+        assert not plain.labels_zyx.any()
+
+    def test_leaves_gaps_in_a_broken_vesicle(self) -> None:
+        bench = Bench(thickness_angstrom=640.0)
+        gaps = Waves.draw((300, 600), 1.0, bench.random, axes=3, count=6)
+        sphere = make_sphere(230.0)
+        closed = Bench(thickness_angstrom=640.0)
+        closed.painter.paint(sphere)
+        bench.painter.paint(Vesicle(sphere.center_zyx_angstrom, sphere.axes_angstrom, np.eye(3), FLAT, gaps))
+        assert 0.5 < (bench.labels > 0).sum() / (closed.labels > 0).sum() < 0.97
+
+    def test_draws_the_part_of_a_vesicle_that_lies_in_the_box(self) -> None:
+        bench = Bench(thickness_angstrom=640.0)
+        vesicle = Vesicle(np.array([320.0, -50.0, 480.0]), np.full(3, 200.0), np.eye(3), FLAT)
+        bench.painter.paint(vesicle)
+        assert bench.labels[32, 14:16, 48].any()
+        outside = Vesicle(np.array([320.0, -900.0, 480.0]), np.full(3, 200.0), np.eye(3), FLAT)
+        before = bench.density.copy()
+        bench.painter.paint(outside)
+        assert np.array_equal(bench.density, before)
+
+    def test_contents_lie_within_and_weigh_what_they_should(self) -> None:
+        bench = Bench(thickness_angstrom=640.0)
+        vesicle = make_sphere(250.0)
+        bench.painter.fill(vesicle, 400.0, bench.random)
+        assert bench.mass_kilodalton == pytest.approx(400 * 6.022e-7 * vesicle.volume_cubic_angstrom, rel=0.15)
+        radii = np.linalg.norm(bench.positions() - vesicle.center_zyx_angstrom, axis=-1)
+        assert np.abs(bench.density[radii > 300]).max() < 1e-3
+
+    def test_protein_sits_beside_the_membrane(self) -> None:
+        bench = Bench(thickness_angstrom=640.0)
+        bench.painter.add_protein(make_sphere(200.0), 0.3, bench.random)
+        radii = np.linalg.norm(bench.positions() - np.array(bench.grid.extent_zyx_angstrom) / 2, axis=-1)
+        near = np.abs(radii - 200.0) < 100
+        assert bench.density[near].sum() > 0.98 * bench.density.sum() > 0
+
+
+class TestAddMembranes:
+    def test_adds_the_number_asked_for_and_scales_it_with_the_box(self) -> None:
+        recipe = make_recipe(vesicle_count=4, vesicle_radius_angstrom=[120, 200])
+        bench = Bench(VoxelGrid.isotropic((64, 200, 200), SPACING_ANGSTROM))
+        notes = add_membranes(
+            bench.density,
+            bench.labels,
+            bench.occupancy,
+            bench.grid,
+            bench.slab,
+            recipe,
+            1.0,
+            bench.random,
+            label=MEMBRANE_LABEL,
+        )
+        assert notes == []
+        amount = (bench.labels > 0).sum()
+        none = Bench(seed=1)
+        add_membranes(
+            none.density, none.labels, none.occupancy, none.grid, none.slab, recipe, 0.0, none.random, label=1
+        )
+        assert amount > 0
+        assert not none.density.any()
+
+    def test_says_what_did_not_fit(self) -> None:
+        bench = Bench()
+        recipe = make_recipe(vesicle_count=12, vesicle_radius_angstrom=[200, 300], membrane_sheet_count=6)
+        notes = add_membranes(
+            bench.density, bench.labels, bench.occupancy, bench.grid, bench.slab, recipe, 1.0, bench.random, label=1
+        )
+        assert [note.split()[-1] for note in notes] == ["vesicles", "sheets"]
+        assert "of 12 vesicles" in notes[0]
+
+    @pytest.mark.parametrize("thickness", [40.0, 120.0])
+    def test_goes_through_thin_ice(self, thickness: float) -> None:
+        bench = Bench(thickness_angstrom=thickness)
+        recipe = make_recipe(vesicle_count=3, membrane_sheet_count=2, membrane_protein_share=0.5)
+        add_membranes(
+            bench.density, bench.labels, bench.occupancy, bench.grid, bench.slab, recipe, 1.0, bench.random, label=1
+        )
+        assert np.isfinite(bench.density).all()
+
+
+class TestSolids:
+    def test_gold_is_as_heavy_as_solid_balls(self) -> None:
+        bench = Bench()
+        recipe = make_recipe(gold_count=bench.factor_for(5), gold_radius_angstrom=55)
+        notes = add_gold(
+            bench.density, bench.occupancy, bench.grid, bench.slab, recipe, bench.slab.challenge_volumes, bench.random
+        )
+        total = float(bench.density.sum(dtype=np.float64)) * SPACING_ANGSTROM**3
+        beads = total / (4 / 3 * np.pi * 55**3 * GOLD_DENSITY)
+        assert notes == []
+        assert beads == pytest.approx(round(beads), abs=0.25)
+        assert round(beads) in (4, 5)
+        assert bench.density.max() == pytest.approx(GOLD_DENSITY)
+
+    def test_gold_stays_out_of_what_is_there(self) -> None:
+        bench = Bench()
+        bench.occupancy.taken_zyx[:, :40] = True
+        recipe = make_recipe(gold_count=6)
+        add_gold(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, 1.0, bench.random)
+        assert bench.density[:, 41:].any()
+        assert not bench.density[:, :39].any()
+        bench.occupancy.taken_zyx[:] = True
+        notes = add_gold(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, 1.0, bench.random)
+        assert notes == ["room for 0 of 6 gold beads"]
+
+    def test_carbon_comes_with_its_probability(self) -> None:
+        for probability, is_there in ((0.0, False), (1.0, True)):
+            bench = Bench()
+            recipe = make_recipe(carbon_probability=probability)
+            add_carbon(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, bench.random)
+            assert bench.density.any() == is_there
+            assert bench.occupancy.taken_zyx.any() == is_there
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_carbon_leaves_most_of_the_field_and_stays_in_the_ice(self, seed: int) -> None:
+        bench = Bench(VoxelGrid.isotropic((80, 160, 160), SPACING_ANGSTROM), 600.0, slope=0.05, seed=seed)
+        recipe = make_recipe(carbon_probability=1, carbon_thickness_angstrom=150)
+        add_carbon(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, bench.random)
+        share = (bench.density.max(axis=0) > 0).mean()
+        assert 0.0 < share < 0.6
+        low, high = bench.slab.faces_angstrom(np.arange(160)[:, None] * 10.0, np.arange(160) * 10.0)
+        z, y, x = np.nonzero(bench.density)
+        assert np.all(z * 10.0 > low[y, x] - 10)
+        assert np.all(z * 10.0 < high[y, x] + 10)
+
+    def test_carbon_is_as_thick_and_dense_as_it_should_be(self) -> None:
+        bench = Bench(VoxelGrid.isotropic((80, 200, 200), SPACING_ANGSTROM), 600.0)
+        recipe = make_recipe(carbon_probability=1, carbon_thickness_angstrom=150)
+        add_carbon(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, bench.random)
+        columns = bench.density.sum(axis=0)[bench.density.max(axis=0) > 0]
+        # The greater part of the film lies away from its rim.
+        assert np.median(columns) * SPACING_ANGSTROM == pytest.approx(150 * CARBON_DENSITY, rel=0.1)
+        solid = bench.density[bench.density > 0.8 * CARBON_DENSITY]
+        assert solid.mean() == pytest.approx(CARBON_DENSITY, rel=0.03)
+        assert 0.03 < solid.std() / CARBON_DENSITY < 0.12
+
+    def test_the_edge_of_a_carbon_film_is_an_arc_of_its_hole(self) -> None:
+        bench = Bench(VoxelGrid.isotropic((40, 150, 150), 40.0), 900.0)
+        film = CarbonFilm.draw(bench.slab, 150.0, bench.random)
+        y = x = np.arange(150) * 40.0
+        from_edge = film.distance_from_edge(y, x)
+        expected = np.hypot(y[:, None] - film.center_yx_angstrom[0], x - film.center_yx_angstrom[1])
+        assert np.abs(from_edge - (expected - film.hole_radius_angstrom)).max() < 150
+        assert 5_000 <= film.hole_radius_angstrom <= 10_000
+        assert from_edge.min() < 0 < from_edge.max()
+
+
+class TestCrowd:
+    def test_albumin_has_the_concentration_asked_for(self) -> None:
+        bench = Bench(VoxelGrid.isotropic((64, 128, 128), SPACING_ANGSTROM))
+        recipe = make_recipe(albumin_milligram_per_millilitre=40)
+        count = add_albumin(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, FLAT, bench.random)
+        expected = 40 * 6.022e-7 * 500 * 1280**2
+        assert count * ALBUMIN_KILODALTON == pytest.approx(expected, rel=4 / np.sqrt(count))
+        assert bench.mass_kilodalton == pytest.approx(
+            count * ALBUMIN_KILODALTON, rel=0.04
+        )  # less what the sides cut off
+
+    def test_albumin_is_27_angstrom_in_radius_of_gyration(self) -> None:
+        masses = np.full(3, ALBUMIN_KILODALTON / 3)
+        angles = 2 * np.pi / 3 * np.arange(3)
+        beads = 21.7 * np.stack([np.zeros(3), np.sin(angles), np.cos(angles)], axis=1)
+        assert Body("albumin", beads, masses, 9.3).radius_of_gyration_angstrom == pytest.approx(27.0, abs=0.3)
+
+    def test_the_crowd_stays_out_of_what_is_there(self) -> None:
+        bench = Bench()
+        bench.occupancy.taken_zyx[:, :, :48] = True
+        recipe = make_recipe(albumin_milligram_per_millilitre=30, lysate_milligram_per_millilitre=30)
+        add_albumin(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, FLAT, bench.random)
+        add_lysate(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, FLAT, bench.random)
+        assert bench.density[:, :, 60:].mean() > 0.02
+        assert bench.density[:, :, :36].max() < 1e-4
+
+    def test_an_uneven_crowd_follows_the_field(self) -> None:
+        bench = Bench(VoxelGrid.isotropic((32, 200, 200), SPACING_ANGSTROM), 320.0)
+        field = Waves(np.array([[0.0, 0.0, 2 * np.pi / 2000.0]]), np.zeros(1), np.ones(1))  # dense at both sides
+        recipe = make_recipe(lysate_milligram_per_millilitre=40)
+        add_lysate(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, field, bench.random)
+        sides, middle = bench.density[:, :, :30].mean(), bench.density[:, :, 85:115].mean()
+        assert sides > 5 * middle
+
+    def test_lysate_has_the_concentration_asked_for(self) -> None:
+        bench = Bench(VoxelGrid.isotropic((64, 128, 128), SPACING_ANGSTROM))
+        recipe = make_recipe(lysate_milligram_per_millilitre=40)
+        add_lysate(bench.density, bench.occupancy, bench.grid, bench.slab, recipe, FLAT, bench.random)
+        assert bench.mass_kilodalton == pytest.approx(40 * 6.022e-7 * 500 * 1280**2, rel=0.1)
+
+    def test_globules_are_log_normal_and_about_as_dense_as_protein(self) -> None:
+        masses = draw_globule_masses(20_000, np.random.default_rng(0))
+        assert np.median(masses) == pytest.approx(45, rel=0.03)
+        assert 15 <= masses.min() < masses.max() <= 400
+        sigma = globule_sigma_angstrom(45.0)
+        assert 1 < 45 * CUBIC_ANGSTROM_PER_KILODALTON / ((2 * np.pi) ** 1.5 * sigma**3) < 2.3
+
+
+class TestDistractors:
+    @staticmethod
+    def scatter(bench: Bench, recipe: SurroundingsRecipe, *bodies: Body) -> list[str]:
+        return scatter_distractors(
+            bench.density, bench.labels, bench.occupancy, bench.grid, bench.slab, recipe, bodies, bench.random
+        )
+
+    def test_as_many_as_asked_for_by_mass_and_without_labels(self) -> None:
+        bench = Bench(VoxelGrid.isotropic((64, 160, 160), SPACING_ANGSTROM))
+        recipe = make_recipe(distractor_count=bench.factor_for(40), clump_share=0.5)
+        assert self.scatter(bench, recipe, make_body()) == []
+        # Sizes and densities vary by a fifth; mean of size^3 x contrast is 1.1.
+        assert bench.mass_kilodalton / 400 == pytest.approx(40, rel=0.25)
+        assert not bench.labels.any()
+
+    def test_small_ones_are_drawn_more_often(self) -> None:
+        bench = Bench(VoxelGrid.isotropic((64, 160, 160), SPACING_ANGSTROM))
+        recipe = make_recipe(distractor_count=bench.factor_for(60))
+        self.scatter(bench, recipe, make_body(100.0), make_body(2000.0))
+        assert bench.mass_kilodalton / 60 < 800
+
+    def test_says_what_did_not_fit(self) -> None:
+        bench = Bench()
+        bench.occupancy.taken_zyx[:] = True
+        notes = self.scatter(bench, make_recipe(distractor_count=bench.factor_for(10.001)), make_body())
+        assert notes == ["room for 0 of 10 distractors"]
+        assert self.scatter(bench, make_recipe(distractor_count=10)) == []
+
+    def test_clumps_lie_closer_together(self) -> None:
+        filled = []
+        for share in (0.0, 1.0):
+            bench = Bench(VoxelGrid.isotropic((64, 200, 200), SPACING_ANGSTROM))
+            recipe = make_recipe(distractor_count=bench.factor_for(36), clump_share=share)
+            self.scatter(bench, recipe, make_body())
+            # Share of the field's tiles of 400 Angstrom with anything in them.
+            tiles = bench.density.sum(axis=0).reshape(5, 40, 5, 40).sum(axis=(1, 3))
+            filled.append((tiles > 100).mean())
+        assert filled[1] < filled[0]
+
+
+class TestThickness:
+    def test_varies_as_much_as_the_recipe_says(self) -> None:
+        grid = VoxelGrid.isotropic((32, 64, 64), 100.0)
+        slab = Slab(grid, 900.0, 1600.0, 0.0, 0.0)
+        maps = [
+            thickness_map(grid, slab, make_recipe(thickness_variation=0.1), np.random.default_rng(seed))
+            for seed in range(60)
+        ]
+        assert maps[0].shape == (64, 64)
+        assert maps[0].dtype == np.float32
+        assert np.mean(maps) == pytest.approx(900, rel=0.03)
+        assert np.std(maps) / 900 == pytest.approx(0.1, rel=0.15)
+        # Smooth: neighbours, 100 Angstrom apart, differ by much less than the whole.
+        assert np.mean([np.abs(np.diff(part, axis=0)).max() for part in maps]) < 40
+
+    def test_is_flat_without_variation_and_never_thinner_than_a_share(self) -> None:
+        grid = VoxelGrid.isotropic((32, 40, 40), 100.0)
+        slab = Slab(grid, 900.0, 1600.0, 0.0, 0.0)
+        assert np.all(thickness_map(grid, slab, make_recipe(), np.random.default_rng(0)) == 900)
+        wild = thickness_map(grid, slab, make_recipe(thickness_variation=1), np.random.default_rng(0))
+        assert wild.min() >= 0.3 * 900
+
+
+class TestWaves:
+    def test_have_the_deviation_asked_for_in_either_form(self) -> None:
+        random = np.random.default_rng(0)
+        waves = Waves.draw((5.0, 20.0), 0.3, random, axes=2, count=12)
+        rows, columns = np.arange(300.0), np.arange(280.0)
+        field = waves.over(rows, columns)
+        assert field.std() == pytest.approx(0.3, rel=0.15)
+        points = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
+        assert np.allclose(field, waves.at(points), atol=1e-4)
+
+
+def _structures(bench: Bench, recipe: SurroundingsRecipe) -> list[str]:
+    return add_structures(
+        bench.density,
+        bench.labels,
+        bench.occupancy,
+        bench.grid,
+        bench.slab,
+        recipe,
+        bench.random,
+        label=MEMBRANE_LABEL,
+    )
+
+
+def _crowd(bench: Bench, recipe: SurroundingsRecipe) -> list[str]:
+    return fill_with_crowd(
+        bench.density, bench.labels, bench.occupancy, bench.grid, bench.slab, recipe, [make_body()], bench.random
+    )
+
+
+class TestStory:
+    @pytest.mark.parametrize("step", [_structures, _crowd])
+    def test_same_state_same_bytes(self, step: Callable[[Bench, SurroundingsRecipe], list[str]]) -> None:
+        recipe = make_recipe(
+            albumin_milligram_per_millilitre=10, lysate_milligram_per_millilitre=5, crowd_unevenness=0.3,
+            distractor_count=300, clump_share=0.3, vesicle_count=50, vesicle_radius_angstrom=[100, 200],
+            membrane_sheet_count=20, membrane_protein_share=0.3, vesicle_content_milligram_per_millilitre=50,
+            gold_count=40, carbon_probability=1,
+        )  # fmt: skip
+        benches = [Bench(seed=seed) for seed in (5, 5, 6)]
+        notes = [step(bench, recipe) for bench in benches]
+        first, second, other = benches
+        assert first.density.any()
+        assert notes[0] == notes[1]
+        assert np.array_equal(first.density, second.density)
+        assert np.array_equal(first.labels, second.labels)
+        assert np.array_equal(first.occupancy.taken_zyx, second.occupancy.taken_zyx)
+        assert not np.array_equal(first.density, other.density)
+
+    def test_an_empty_recipe_adds_nothing(self) -> None:
+        bench = Bench()
+        assert _structures(bench, make_recipe()) + _crowd(bench, make_recipe()) == []
+        assert not bench.density.any()
+        assert not bench.occupancy.taken_zyx.any()
