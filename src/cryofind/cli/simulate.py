@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--like", "inputs", multiple=True, type=options.PATH, help="Tomogram or project to be like; repeatable.")
 @click.option("--save-recipe", type=options.PATH, metavar="FILE", help="With --like: only write the fitted recipe.")
 @click.option("--flavour", default="", help="With --like: wbp, ctfdeconvolved or denoised; default: the nearest.")
-@click.option("--simulations", type=click.IntRange(min=8), default=60, show_default=True, help="With --like: how many.")
+@click.option("--simulations", type=click.IntRange(min=8), default=80, show_default=True, help="With --like: how many.")
 @options.tomogram
 @options.runs
 @options.voxel_size

@@ -93,8 +93,8 @@ class DenoisingUNet(nn.Module):
         if any(size % self.size_multiple for size in images.shape[-3:]):
             raise ValueError(f"sizes {tuple(images.shape[-3:])} must be multiples of {self.size_multiple}")
         kept = images.clamp(-LIMIT_DEVIATIONS, LIMIT_DEVIATIONS)
-        beyond = images - kept
-        return beyond.addcmul(self.gain, kept).add_(self._correct(kept))
+        correction = self._correct(kept)
+        return (images - kept).addcmul(self.gain, kept).add_(correction)
 
     def _correct(self, images: Tensor) -> Tensor:
         features = self.encoders[0](self.stem(images))

@@ -25,7 +25,7 @@ from cryofind.pipeline.records import claim_folder, hash_document
 from cryofind.pipeline.simulate import MADE_BY, SimulationRequest, simulate_project
 from cryofind.progress import Progress, report_progress
 from cryofind.simulate import SimulationRecipe, find_recipe, generic_bodies, load_recipe
-from cryofind.simulate.fit import CHECKS, Fit, Map, Observe, Stage, fit_recipe
+from cryofind.simulate.fit import CHECKS, Fit, Map, Observe, Order, Stage, fit_recipe
 from cryofind.simulate.fitted_recipe import combine_fits, describe_fit, describe_measurement
 from cryofind.simulate.measure import Texture, TomogramMeasurement
 from cryofind.simulate.recipe_text import write_recipe_text
@@ -67,7 +67,7 @@ class LikeRequest:
     recipe: str = "czii"
     settings: tuple[str, ...] = ()
     flavour: str = ""
-    simulations: int = 60
+    simulations: int = 80
     seed: int = 0
     jobs: int | None = None
 
@@ -189,13 +189,13 @@ def _mapping(jobs: int, progress: Progress) -> Iterator[Map]:
             yield result
 
     if jobs <= 1:
-        yield lambda observe, recipes: report(map(observe, recipes))
+        yield lambda observe, orders: report(map(observe, orders))
         return
     # spawn, not fork: threads of the numerical libraries do not survive a fork
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
 
-        def spread(observe: Observe, recipes: Sequence[SimulationRecipe]) -> Iterator[dict[str, Texture]]:
-            return report(pool.map(observe, recipes))
+        def spread(observe: Observe, orders: Sequence[Order]) -> Iterator[dict[str, Texture]]:
+            return report(pool.map(observe, orders))
 
         try:
             yield spread

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cryofind.models.denoiser import Denoiser, DenoisingUNet, GreyScale
 
 # Of a box with its surroundings. Fixed, not taken from the free memory, so that what else runs does not change results.
-MAX_BOX_VOXELS = 48_000_000
+MAX_BOX_VOXELS = 50_000_000
 
 Precision = Literal["auto", "bf16", "float32"]
 Span = tuple[int, int]

@@ -1,17 +1,17 @@
 """A recipe whose tomograms look like given ones: measured numbers are set, the others found by small simulations."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryofind.simulate.body import Body
-from cryofind.simulate.measure import GROUPS, Texture, TomogramMeasurement, measure_texture
+from cryofind.simulate.measure import GROUPS, Look, Texture, TomogramMeasurement, mean_texture, measure_texture
 from cryofind.simulate.recipe import Range, SimulationRecipe
 from cryofind.simulate.run import simulate_run
-from cryofind.simulate.search import BATCH, Trials, estimate_errors, minimise, spread_points
+from cryofind.simulate.search import BATCH, REACH, Trials, estimate_errors, find_minimum, minimise, spread_points
 from cryofind.simulate.search_space import (
     FLAVOURS,
     Parameter,
@@ -24,17 +24,23 @@ from cryofind.simulate.search_space import (
 from cryofind.types import ParticleSpec, VoxelGrid
 
 Floats = NDArray[np.float64]
-Observe = Callable[[SimulationRecipe], dict[str, Texture]]
-Map = Callable[[Observe, Sequence[SimulationRecipe]], Iterable[dict[str, Texture]]]
+Order = tuple[SimulationRecipe, int]  # a drawn recipe, and the seed of its simulation
+Observe = Callable[[Order], dict[str, Texture]]
+Map = Callable[[Observe, Sequence[Order]], Iterable[dict[str, Texture]]]
 
 # Empty ice above and below the layer of a small simulation, voxels.
 VACUUM_VOXELS = 24
 # Share of the simulations that are spread over the whole space first.
 EXPLORING_SHARE = 0.35
+# Flavours whose distance is then within this factor of the least are searched a little, this share of the simulations
+# each and down to this reach, before one is chosen.
+RIVAL_FACTOR = 2.0
+RIVAL_SHARE = 0.15
+MIDDLE_REACH = 0.25
 # A simpler flavour is taken if its distance is no more than this many times the least.
 SIMPLER_FACTOR = 1.15
-# Simulations, of seeds not used in the search, that the distances before and after are taken from.
-CHECKS = 3
+# Simulations that each of the distances before and after is taken from; those before say how far samples differ.
+CHECKS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +99,9 @@ class Stage:
         vacuum = 0 if self.measured.slab.is_whole_box else 2 * VACUUM_VOXELS
         return (min(self.measured.shape_zyx[0], height + vacuum), rows, columns)
 
-    def observe(self, recipe: SimulationRecipe, seed: int) -> dict[str, Texture]:
+    def observe(self, order: Order) -> dict[str, Texture]:
         """Return the texture of each flavour of a simulation."""
+        recipe, seed = order
         spacing = self.measured.spacing_angstrom
         grid = VoxelGrid.isotropic(self.shape_zyx, spacing)
         run = simulate_run(recipe, self.bodies, self.distractors, self.specs, grid, run="like", seed=(seed,))
@@ -136,72 +143,107 @@ def fit_recipe(
     """
     base = settle(start, stage.measured)
     parameters = parameters_for(start, stage.measured)
-    seed = int(random.integers(2**31))
+    # A new sample for every simulation: what is learnt must hold for all.
+    seeds = itertools.count(int(random.integers(2**31)))
+    view = _View(stage, with_flavours(base, flavours), parameters, seeds, map_)
+    here = np.array([parameter.place_of(middle_of(start, parameter.key)) for parameter in parameters])
+    before = view.look_at(np.repeat(here[None], CHECKS, axis=0))
     points = spread_points(max(BATCH, round(EXPLORING_SHARE * budget)), len(parameters), random)
-    points[0] = [parameter.place_of(middle_of(start, parameter.key)) for parameter in parameters]
-    explored = _View(stage, with_flavours(base, flavours), parameters, map_).look_at(points, seed)
-    distances = {
-        flavour: min(stage.measured.look.distance(textures[flavour]) for textures in explored) for flavour in flavours
-    }
-    flavour = _choose_flavour(distances)
-    # From here on what does not show in the chosen flavour is left alone.
-    active = [index for index, parameter in enumerate(parameters) if flavour in parameter.flavours]
-    view = _View(stage, with_flavours(base, [flavour]), [parameters[index] for index in active], map_)
-    trials = minimise(
-        lambda places: view.residuals(view.look_at(places, seed)),
-        Trials(points[:, active], view.residuals(explored)),
-        budget=budget,
-        random=random,
-    )
-    return _conclude(view, trials, seed, distances)
+    # The recipe was chosen for a reason: half of the points are drawn half-way to it.
+    points[1::2] = (points[1::2] + here) / 2
+    explored = view.look_at(points)
+    entrants = [_Entrant.enter(view, flavour, before, points, explored) for flavour in flavours]
+    distances = {entrant.flavour: entrant.distance for entrant in entrants}
+    rivals = [entrant for entrant in entrants if entrant.distance <= RIVAL_FACTOR * min(distances.values())]
+    left, reach = budget - len(points), REACH
+    if len(rivals) > 1:
+        share = max(BATCH, round(RIVAL_SHARE * budget))
+        rivals = [entrant.improve(share, random, (REACH[0], MIDDLE_REACH)) for entrant in rivals]
+        distances |= {entrant.flavour: entrant.distance for entrant in rivals}
+        left, reach = left - share * len(rivals), (MIDDLE_REACH, REACH[1])
+    winner = _choose(rivals).improve(max(BATCH, left), random, reach)
+    return _conclude(winner, distances, budget - left + max(BATCH, left) + 2 * CHECKS)
 
 
-def _choose_flavour(distances: Mapping[str, float]) -> str:
+def _choose(entrants: Sequence["_Entrant"]) -> "_Entrant":
     """Return the simplest flavour that comes nearly as near as any: a later one has knobs that bend it to anything."""
-    nearest = min(distances.values())
-    return next(name for name in FLAVOURS if name in distances and distances[name] <= SIMPLER_FACTOR * nearest)
+    nearest = min(entrant.distance for entrant in entrants)
+    near = [entrant for entrant in entrants if entrant.distance <= SIMPLER_FACTOR * nearest]
+    return min(near, key=lambda entrant: FLAVOURS.index(entrant.flavour))
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """Small simulations as a function of places in the unit cube. With one flavour, it has residuals."""
+    """Small simulations as a function of places in the unit cube."""
 
     stage: Stage
     base: SimulationRecipe
     parameters: Sequence[Parameter]
+    seeds: Iterator[int]
     map_: Map
 
-    def look_at(self, places: Floats, seed: int) -> list[dict[str, Texture]]:
-        recipes = [apply_places(self.base, self.parameters, place) for place in places]
-        return list(self.map_(partial(self.stage.observe, seed=seed), recipes))
+    def look_at(self, places: Floats) -> list[dict[str, Texture]]:
+        orders = [(apply_places(self.base, self.parameters, place), next(self.seeds)) for place in places]
+        return list(self.map_(self.stage.observe, orders))
+
+
+@dataclass(frozen=True, eq=False)
+class _Entrant:
+    """A flavour, its look with the spread of simulations, and how near these come; `before`: of the starting recipe."""
+
+    flavour: str
+    view: _View
+    look: Look
+    before: Texture
+    trials: Trials
+
+    @classmethod
+    def enter(
+        cls,
+        view: _View,
+        flavour: str,
+        before: Sequence[Mapping[str, Texture]],
+        points: Floats,
+        explored: Sequence[Mapping[str, Texture]],
+    ) -> "_Entrant":
+        """Return the entrant of a flavour; what does not show in it is left alone."""
+        textures = [found[flavour] for found in before]
+        look = view.stage.measured.look.widened(textures)
+        active = [index for index, parameter in enumerate(view.parameters) if flavour in parameter.flavours]
+        own = replace(view, base=with_flavours(view.base, [flavour]), parameters=[view.parameters[i] for i in active])
+        rows = np.stack([look.residuals(found[flavour]) for found in explored])
+        return cls(flavour, own, look, mean_texture(textures), Trials(points[:, active], rows))
 
     @property
-    def flavour(self) -> str:
-        return self.base.output.flavours[0]
+    def distance(self) -> float:
+        return self.trials.find_center(MIDDLE_REACH)[1]
 
-    def residuals(self, textures: Sequence[Mapping[str, Texture]]) -> Floats:
-        return np.stack([self.stage.measured.look.residuals(found[self.flavour]) for found in textures])
+    def look_at(self, places: Floats) -> list[Texture]:
+        return [found[self.flavour] for found in self.view.look_at(places)]
 
-    def average(self, place: Floats, seeds: Sequence[int]) -> Texture:
-        """Return the mean texture over several samples."""
-        found = [self.look_at(place[None], seed)[0][self.flavour] for seed in seeds]
-        return Texture.from_vector(np.mean([texture.vector() for texture in found], axis=0))
+    def improve(self, count: int, random: np.random.Generator, reach: tuple[float, float]) -> "_Entrant":
+        """Search on with so many more simulations."""
+        trials = minimise(
+            lambda places: np.stack([self.look.residuals(texture) for texture in self.look_at(places)]),
+            self.trials,
+            budget=len(self.trials.points) + count,
+            random=random,
+            reach=reach,
+        )
+        return replace(self, trials=trials)
 
 
-def _conclude(view: _View, trials: Trials, seed: int, distances: Mapping[str, float]) -> Fit:
-    best = trials.points[trials.best]
-    errors = estimate_errors(trials, len(GROUPS))
-    checks = range(seed + 1, seed + 1 + CHECKS)
-    before, after = (view.average(place, checks) for place in (trials.points[0], best))
-    look = view.stage.measured.look
-    found = list(zip(view.parameters, best, errors, strict=True))
+def _conclude(winner: _Entrant, distances: Mapping[str, float], simulations: int) -> Fit:
+    place = find_minimum(winner.trials, REACH[1])
+    after = mean_texture(winner.look_at(np.repeat(place[None], CHECKS, axis=0)))
+    found = list(zip(winner.view.parameters, place, estimate_errors(winner.trials, len(GROUPS)), strict=True))
     return Fit(
-        flavour=view.flavour,
+        flavour=winner.flavour,
         values={parameter.key: parameter.at(place) for parameter, place, _ in found},
         ranges={parameter.key: parameter.around(place, error) for parameter, place, error in found},
-        distance_before=look.distance(before),
-        distance_after=look.distance(after),
+        distance_before=winner.look.distance(winner.before),
+        distance_after=winner.look.distance(after),
         texture=after,
-        simulations=len(trials.points) + 2 * CHECKS,
+        simulations=simulations,
         flavour_distances=distances,
     )

@@ -6,7 +6,7 @@ from the same windows and edges; how far the boxes differ says how well one of t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 # Spectrum: logarithmic bins from 1/600 per Angstrom to half the sampling rate; each is at least one component wide.
 COARSEST_ANGSTROM = 600.0
 SPECTRUM_BINS = 24
+COARSEST_MEAN_ANGSTROM = 150.0
 # Grey values are looked at after averaging over cubes of these sizes, Angstrom: noise first, then particles.
 GREY_SCALES_ANGSTROM = (10.0, 20.0, 40.0)
 # Power below this (white noise of unit variance has 1) is as good as none: 1 % of the variance over all components.
@@ -31,6 +32,7 @@ LEAST_WEDGE_POWER = 0.05
 WEDGE_BAND = (0.08, 0.35)  # cycles per voxel; higher, a denoised tomogram is empty
 # Blobs: minima of the smoothed volume below this many robust standard deviations, no nearer than the distance.
 BLOB_SIGMA_ANGSTROM = 25.0
+BLOB_SPACING_ANGSTROM = 20.0  # the volume is averaged to about this first
 BLOB_DEPTH = 3.0
 BLOB_DISTANCE_ANGSTROM = 100.0
 BLOB_VOLUME_CUBIC_ANGSTROM = 1e9  # a cube of 0.1 micrometre
@@ -61,8 +63,9 @@ class Texture:
     Parameters
     ----------
     log_spectrum
-        Natural logarithm of `LEAST_POWER` + the mean power of components in each bin, for unit variance; only
-        components that the tilts sample. NaN in a bin without any. Shape (SPECTRUM_BINS,).
+        Natural logarithm of `LEAST_POWER` + the mean power of components in each bin, less the mean of the bins beyond
+        1 / `COARSEST_MEAN_ANGSTROM`; only components that the tilts sample. NaN in a bin without any. Shape
+        (SPECTRUM_BINS,).
     log_wedge
         Natural logarithm of `LEAST_WEDGE_POWER` + the mean power along spokes, each ring divided by its mean, from 0 to
         90 degrees. Shape (WEDGE_BINS,).
@@ -110,6 +113,11 @@ class Look:
     texture: Texture
     tolerance: Floats
     box_zyx: tuple[int, int, int]
+
+    def widened(self, textures: Sequence[Texture]) -> "Look":
+        """Return the look with tolerances no less than the standard deviation of textures of one kind."""
+        spread = np.std([texture.vector() for texture in textures], axis=0, ddof=1)
+        return replace(self, tolerance=np.fmax(self.tolerance, spread))
 
     def residuals(self, texture: Texture) -> Floats:
         """Return how far a texture is off, in tolerances; the sum of squares is the square of the distance.
@@ -181,6 +189,11 @@ def summarize(textures: Sequence[Texture], box_zyx: NDArray[Any]) -> Look:
     return Look(Texture.from_vector(median), np.fmax(spread, least), (z, y, x))
 
 
+def mean_texture(textures: Sequence[Texture]) -> Texture:
+    """Return the mean of textures, number by number."""
+    return Texture.from_vector(np.mean([texture.vector() for texture in textures], axis=0))
+
+
 def cut_boxes(volume_zyx: NDArray[Any], slab: SlabMeasurement, spacing_angstrom: float) -> list[NDArray[Any]]:
     """Return up to `MAX_BOXES` boxes within the ice that cover the tomogram, the nearest to its middle first."""
     depth, *sizes = volume_zyx.shape
@@ -239,7 +252,8 @@ def measure_spectrum(
 ) -> Floats:
     """Return the natural logarithm of the mean power per component in each bin; NaN in bins without components.
 
-    White noise of unit variance has 0 everywhere.
+    For values of unit variance. The mean over bins beyond 1 / `COARSEST_MEAN_ANGSTROM` is taken off: one vesicle in the
+    box would move all bins.
     """
     windows = [np.hanning(size + 2)[1:-1].astype(np.float32) for size in values_zyx.shape]
     z, y, x = np.ix_(*windows)
@@ -258,25 +272,31 @@ def measure_spectrum(
         sums += np.bincount(bins, power[:, row, :][is_sampled], minlength=SPECTRUM_BINS + 2)
         counts += np.bincount(bins, minlength=SPECTRUM_BINS + 2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(counts > 0, np.log(sums / counts + LEAST_POWER), np.nan)[1:-1])
+        logs = np.where(counts > 0, np.log(sums / counts + LEAST_POWER), np.nan)[1:-1]
+    return np.asarray(logs - np.nanmean(logs[edges[:-1] > 1 / COARSEST_MEAN_ANGSTROM]))
 
 
 def count_blobs(values_zyx: NDArray[np.float32], spacing_angstrom: float) -> float:
     """Return the number of dark blobs in a cube of 0.1 micrometre."""
-    smooth = ndimage.gaussian_filter(values_zyx, BLOB_SIGMA_ANGSTROM / spacing_angstrom)
+    factor = max(1, int(BLOB_SPACING_ANGSTROM / spacing_angstrom))
+    step_angstrom = factor * spacing_angstrom
+    smooth = ndimage.gaussian_filter(average_blocks(values_zyx, factor), BLOB_SIGMA_ANGSTROM / step_angstrom)
     middle = np.median(smooth)
     spread = MAD_TO_STANDARD_DEVIATION * float(np.median(np.abs(smooth - middle)))
-    size = 2 * round(BLOB_DISTANCE_ANGSTROM / spacing_angstrom / 2) + 1
+    size = 2 * round(BLOB_DISTANCE_ANGSTROM / step_angstrom / 2) + 1
     is_blob = (smooth < middle - BLOB_DEPTH * spread) & (smooth == ndimage.minimum_filter(smooth, size))
-    volume = smooth.size * spacing_angstrom**3 / BLOB_VOLUME_CUBIC_ANGSTROM
+    volume = smooth.size * step_angstrom**3 / BLOB_VOLUME_CUBIC_ANGSTROM
     return float(np.count_nonzero(is_blob) / volume)
 
 
 def _measure_moments(values: NDArray[np.float32]) -> tuple[float, float]:
     """Return skewness and kurtosis (3 for normal noise), population moments."""
-    centered = values.astype(np.float64) - values.mean(dtype=np.float64)
-    variance = max(float(np.mean(centered**2)), np.finfo(np.float64).tiny)
-    return float(np.mean(centered**3) / variance**1.5), max(float(np.mean(centered**4) / variance**2), 1.0)
+    centered = values - values.mean(dtype=np.float64).astype(np.float32)
+    squares = centered * centered
+    variance = max(float(squares.mean(dtype=np.float64)), float(np.finfo(np.float32).tiny))
+    third = float((squares * centered).mean(dtype=np.float64))
+    fourth = float((squares * squares).mean(dtype=np.float64))
+    return third / variance**1.5, max(fourth / variance**2, 1.0)
 
 
 def _measure_wedge(values_zyx: NDArray[np.float32]) -> Floats:

@@ -17,8 +17,7 @@ Evaluate = Callable[[Floats], Floats]
 # Points looked at together. Not the number of cores, or the result would depend on the computer.
 BATCH = 4
 # How far the model is trusted, in widths of the unit cube, at first and at last.
-FIRST_REACH = 0.4
-LAST_REACH = 0.12
+REACH = (0.4, 0.12)
 # A slope of 1 per width of the cube has to show in the rows to be believed; keeps what cannot be seen where it is.
 SLOPE_PENALTY = 0.05
 STEP_PENALTY = 0.05
@@ -33,25 +32,24 @@ class Trials:
     points
         In the unit cube, shape (N, D).
     rows
-        What was found, shape (N, M); the sum of the squares of a row is to be small.
+        What was found, shape (N, M), with noise; the sum of the squares of a row is to be small.
     """
 
     points: Floats
     rows: Floats
 
-    @property
-    def costs(self) -> Floats:
-        """Root of the sum of squares of each row, shape (N,)."""
-        return np.asarray(np.linalg.norm(self.rows, axis=1))
-
-    @property
-    def best(self) -> int:
-        """Index of the point with the lowest cost."""
-        return int(np.argmin(self.costs))
-
     def with_more(self, points: Floats, rows: Floats) -> "Trials":
         """Return these and more."""
         return Trials(np.concatenate([self.points, points]), np.concatenate([self.rows, rows]))
+
+    def find_center(self, reach: float) -> tuple[Floats, float]:
+        """Return the point whose neighbourhood is lowest, and the root of the sum of squares there.
+
+        A single low row may be luck; the model around a point has seen its neighbours too.
+        """
+        costs = [float(np.linalg.norm(fit_lines(self, point, reach)[0])) for point in self.points]
+        best = int(np.argmin(costs))
+        return self.points[best], costs[best]
 
 
 def spread_points(count: int, dimensions: int, random: np.random.Generator) -> Floats:
@@ -60,8 +58,15 @@ def spread_points(count: int, dimensions: int, random: np.random.Generator) -> F
     return np.asarray((ranks + random.random((count, dimensions))) / count)
 
 
-def minimise(evaluate: Evaluate, trials: Trials, *, budget: int, random: np.random.Generator) -> Trials:
-    """Look at more points, nearer and nearer to the best one.
+def minimise(
+    evaluate: Evaluate,
+    trials: Trials,
+    *,
+    budget: int,
+    random: np.random.Generator,
+    reach: tuple[float, float] = REACH,
+) -> Trials:
+    """Look at more points, nearer and nearer to the minimum.
 
     Parameters
     ----------
@@ -73,6 +78,8 @@ def minimise(evaluate: Evaluate, trials: Trials, *, budget: int, random: np.rand
         Number of points in all.
     random
         Source of randomness.
+    reach
+        How far from the best place the model is trusted, at first and at last.
 
     Returns
     -------
@@ -80,29 +87,32 @@ def minimise(evaluate: Evaluate, trials: Trials, *, budget: int, random: np.rand
         Those given, and the new ones.
     """
     batches = max(1, -(-(budget - len(trials.points)) // BATCH))
-    for reach in np.geomspace(FIRST_REACH, LAST_REACH, batches):
+    for distance in np.geomspace(*reach, batches):
         count = min(BATCH, budget - len(trials.points))
         if count <= 0:
             break
-        points = propose_points(trials, count, float(reach), random)
+        points = propose_points(trials, count, float(distance), random)
         trials = trials.with_more(points, evaluate(points))
     return trials
 
 
 def propose_points(trials: Trials, count: int, reach: float, random: np.random.Generator) -> Floats:
     """Return the minimum of the local model, and points scattered around it."""
-    center = trials.points[trials.best]
+    minimum = find_minimum(trials, reach)
+    scatter = random.normal(0, reach / 2, (count, len(minimum)))
+    scatter[0] = 0
+    return np.asarray(np.clip(minimum + scatter, 0.0, 1.0))
+
+
+def find_minimum(trials: Trials, reach: float) -> Floats:
+    """Return the minimum of the model around the best neighbourhood, no farther from there than the reach, (D,)."""
+    center, _ = trials.find_center(reach)
     level, slopes = fit_lines(trials, center, reach)
     dimensions = len(center)
+    matrix = np.concatenate([slopes.T, STEP_PENALTY * np.eye(dimensions)])
+    wanted = np.concatenate([-level, np.zeros(dimensions)])
     bounds = (np.maximum(-reach, -center) - 1e-9, np.minimum(reach, 1 - center) + 1e-9)
-    step = lsq_linear(
-        np.concatenate([slopes.T, STEP_PENALTY * np.eye(dimensions)]),
-        np.concatenate([-level, np.zeros(dimensions)]),
-        bounds,
-    ).x
-    scatter = random.normal(0, reach / 2, (count, dimensions))
-    scatter[0] = 0
-    return np.asarray(np.clip(center + step + scatter, 0.0, 1.0))
+    return np.asarray(np.clip(center + lsq_linear(matrix, wanted, bounds).x, 0.0, 1.0))
 
 
 def fit_lines(trials: Trials, center: Floats, reach: float) -> tuple[Floats, Floats]:
@@ -121,7 +131,7 @@ def fit_lines(trials: Trials, center: Floats, reach: float) -> tuple[Floats, Flo
 
 
 def estimate_errors(trials: Trials, independent: int) -> Floats:
-    """Return how well the best point's coordinates are known, standard deviations, shape (D,).
+    """Return how well the minimum's coordinates are known, standard deviations, shape (D,).
 
     Parameters
     ----------
@@ -132,10 +142,10 @@ def estimate_errors(trials: Trials, independent: int) -> Floats:
 
     Notes
     -----
-    From the slopes around the best point; before anything is seen, a coordinate lies anywhere in the cube (standard
+    From the slopes around the minimum; before anything is seen, a coordinate lies anywhere in the cube (standard
     deviation 0.29). A fit that leaves a cost above 1 is no more exact than that cost says.
     """
-    slopes = fit_lines(trials, trials.points[trials.best], 2 * LAST_REACH)[1]
-    scale = independent / max(1.0, float(trials.costs.min())) ** 2
-    information = scale * slopes @ slopes.T + 12 * np.eye(len(slopes))
+    center, cost = trials.find_center(REACH[1])
+    slopes = fit_lines(trials, center, 2 * REACH[1])[1]
+    information = independent / max(1.0, cost) ** 2 * slopes @ slopes.T + 12 * np.eye(len(slopes))
     return np.asarray(np.sqrt(np.diag(np.linalg.inv(information))))

@@ -85,6 +85,7 @@ SEARCHED = (
         scaled=("surroundings.lysate_milligram_per_millilitre",),
     ),
     Parameter("sample.crowding", 0.2, 5, scaled=("surroundings.distractor_count",)),
+    Parameter("surroundings.clump_share", 0, 1, is_logarithmic=False),
     Parameter("reconstruction.deconvolution_constant", 2e-4, 0.1, flavours=DECONVOLVED),
     Parameter("reconstruction.deconvolution_high_pass_angstrom", 200, 4000, flavours=DECONVOLVED),
     Parameter("denoising.strength", 0.3, 3, flavours=("denoised",)),
