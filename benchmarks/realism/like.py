@@ -72,7 +72,7 @@ def compare(start: SimulationRecipe, fitted: SimulationRecipe) -> list[Row]:
 
 
 def show(found: Range) -> str:
-    return f"{found.low:.3g}" if found.low == found.high else f"{found.low:.3g} to {found.high:.3g}"
+    return f"{found.low:.4g}" if found.low == found.high else f"{found.low:.4g} to {found.high:.4g}"
 
 
 def main() -> None:

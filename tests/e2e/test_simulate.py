@@ -12,7 +12,7 @@ from cryofind.io import open_project
 from cryofind.pipeline import simulate as simulate_pipeline
 from tests.e2e.conftest import Run
 
-SMALL = ("--shape", "32,96,96", "--jobs", "1", "--set", "sample.crowding=6")
+SMALL = ("--shape", "40,96,96", "--jobs", "1", "--set", "sample.crowding=6")
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -75,7 +75,7 @@ def test_parameters_are_written_down(simulated: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_jobs(tmp_path: Path, run: Run) -> None:
-    small = ("--shape", "32,64,64", "--runs", 2, "--seed", 5)
+    small = ("--shape", "40,64,64", "--runs", 2, "--seed", 5)
     assert run("simulate", "czii", "--out", tmp_path / "one", *small, "--jobs", 1)[0] == 0
     assert run("simulate", "czii", "--out", tmp_path / "two", *small, "--jobs", 2)[0] == 0
     assert run("simulate", "czii", "--out", tmp_path / "other", *small[:-1], 6, "--jobs", 1)[0] == 0
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_jobs(tmp_path: Path, ru
 
 
 def test_finished_runs_are_not_made_again(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = ("--shape", "32,64,64", "--jobs", 1)
+    small = ("--shape", "40,64,64", "--jobs", 1)
     out = tmp_path / "project"
     assert run("simulate", "czii", "--out", out, "--runs", 3, *small)[0] == 0
     before = digest(out)
@@ -115,7 +115,16 @@ def test_another_recipe_in_the_same_folder_is_refused(simulated: Path, run: Run)
 
 def test_what_does_not_fit_is_said_and_the_run_is_made(tmp_path: Path, run: Run) -> None:
     code, stdout, _ = run(
-        "simulate", "easy", "--out", tmp_path / "full", "--shape", "48,48,48", "--jobs", 1, "--set", "sample.crowding=2000"
+        "simulate",
+        "easy",
+        "--out",
+        tmp_path / "full",
+        "--shape",
+        "48,48,48",
+        "--jobs",
+        1,
+        "--set",
+        "sample.crowding=1000",
     )
     assert code == 0
     assert "room for" in stdout
@@ -131,7 +140,7 @@ def test_a_body_larger_than_the_box_is_refused(tmp_path: Path, run: Run) -> None
 
 
 def test_a_full_disk_leaves_finished_runs(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = ("--shape", "32,64,64", "--jobs", 1)
+    small = ("--shape", "40,64,64", "--jobs", 1)
     out = tmp_path / "project"
     assert run("simulate", "czii", "--out", out, "--runs", 1, *small)[0] == 0
     before = digest(out)

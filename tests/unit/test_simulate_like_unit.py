@@ -12,19 +12,14 @@ from scipy import fft, ndimage
 from cryofind.config import parse_document
 from cryofind.simulate.fit import Fit, Order, Stage, fit_recipe
 from cryofind.simulate.fitted_recipe import combine_fits, describe_measurement
+from cryofind.simulate.look import GREY_SCALES_ANGSTROM, GROUPS, SPECTRUM_BINS, Look, Texture, summarize
 from cryofind.simulate.measure import (
-    GREY_SCALES_ANGSTROM,
-    GROUPS,
-    SPECTRUM_BINS,
-    Look,
-    Texture,
     TomogramMeasurement,
     count_blobs,
     cut_boxes,
     measure_spectrum,
     measure_texture,
     spectrum_frequencies,
-    summarize,
 )
 from cryofind.simulate.measure_defocus import DefocusMeasurement, measure_defocus
 from cryofind.simulate.measure_slab import SlabMeasurement, measure_slab
@@ -219,6 +214,16 @@ class TestLook:
         assert look.tolerance[0] == pytest.approx(1.4826)
         assert look.tolerance[1] == GROUPS[0][2]
 
+    def test_spread_of_simulations_widens_the_tolerance(self) -> None:
+        vector = np.zeros(sum(count for _, count, _ in GROUPS))
+        look = summarize([Texture.from_vector(vector)] * 2, np.zeros((8, 8, 8)))
+        off = vector.copy()
+        off[0] = 2.0
+        steady, unsteady = [Texture.from_vector(vector)] * 2, [Texture.from_vector(vector), Texture.from_vector(off)]
+        assert look.widened([unsteady]).tolerance[0] == pytest.approx(np.sqrt(2))
+        assert look.widened([unsteady, steady]).tolerance[0] == pytest.approx(np.sqrt(2) / 2)
+        np.testing.assert_array_equal(look.widened([steady]).tolerance, look.tolerance)
+
     def test_boxes_follow_the_layer(self) -> None:
         z = np.broadcast_to(np.arange(120, dtype=np.float32)[:, None, None], (120, 500, 192))
         boxes = cut_boxes(z, SlabMeasurement(500, -100, 4, 0), SPACING)
@@ -344,6 +349,16 @@ class TestFit:
         assert first.values == second.values
         assert set(first.values) == {parameter.key for parameter in SEARCHED if "wbp" in parameter.flavours}
 
+    def test_a_start_that_is_best_is_kept(self) -> None:
+        settings = [f"{key}={value}" for key, value in TRUTH.items()]
+        start = load_recipe("czii", settings)
+        found = fit_recipe(
+            start, pretend_stage(), flavours=("denoised",), budget=12, random=np.random.default_rng(1), map_=pretend
+        )
+        assert found.distance_after == found.distance_before == pytest.approx(0, abs=1e-6)
+        for key, value in TRUTH.items():
+            assert found.values[key] == pytest.approx(value), key
+
     def test_recipe_covers_all_tomograms(self) -> None:
         start = load_recipe("czii")
         fits = [make_fit({"sample.crowding": Range.of(1, 2)}), make_fit({"sample.crowding": Range.of(0.5, 1.2)})]
@@ -359,6 +374,14 @@ class TestFit:
         assert recipe.species == start.species
         assert "measured" in fitted.remarks["microscope.tilt_maximum_degrees"]
         assert "fitted" in fitted.remarks["sample.crowding"]
+
+    def test_denoised_tomograms_are_made_as_the_fit_made_them(self) -> None:
+        start = load_recipe("czii", ['denoising.method="noise2noise"'])
+        fit = replace(make_fit({}), flavour="denoised")
+        fitted = combine_fits(start, [MEASURED], [fit])
+        assert fitted.recipe.denoising.method == "wiener"
+        assert "was noise2noise" in fitted.remarks["denoising.method"]
+        assert combine_fits(start, [MEASURED], [make_fit({})]).recipe.denoising.method == "noise2noise"
 
     def test_ice_that_fills_the_box_is_at_least_as_thick(self) -> None:
         whole = replace(MEASURED, slab=SlabMeasurement(1000, is_whole_box=True))

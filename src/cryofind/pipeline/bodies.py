@@ -108,5 +108,4 @@ def _radius(species: SpeciesRecipe, body: Body, known: ParticleSpec | None) -> f
         return species.radius_angstrom
     if known is not None:
         return known.particle_radius_angstrom
-    farthest = float(np.linalg.norm(body.centers_zyx_angstrom, axis=1).max())
-    return round(farthest + body.sigma_angstrom, 1)
+    return round(body.radius_angstrom, 1)

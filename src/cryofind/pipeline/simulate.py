@@ -49,7 +49,7 @@ TRUTH_USER, TRUTH_SESSION = "simulation", "0"
 SEGMENTATION_NAME = "truth"
 DENSITY_FLAVOUR = "density"
 # Measured peak of one run, in bytes per voxel: with halves and without.
-PEAK_BYTES_PER_VOXEL = {True: 60, False: 34}
+PEAK_BYTES_PER_VOXEL = {True: 45, False: 30}
 LEAST_VOXELS = 16
 
 
@@ -167,7 +167,7 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
 def _refuse_larger_than_box(bodies: Mapping[str, Body], recipe: SimulationRecipe, grid: VoxelGrid) -> None:
     least_angstrom = min(grid.extent_zyx_angstrom)
     for name, body in bodies.items():
-        diameter = 2 * body.extent_angstrom * recipe.species[name].size.high
+        diameter = 2 * body.radius_angstrom * recipe.species[name].size.high
         if diameter > least_angstrom:
             problem = f"is {diameter:.0f} Angstrom across, but the box only {least_angstrom:.0f}"
             raise ConfigError(f"species {name}: body", problem, "give a larger --shape, or another map")

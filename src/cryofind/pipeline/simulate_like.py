@@ -27,7 +27,8 @@ from cryofind.progress import Progress, report_progress
 from cryofind.simulate import SimulationRecipe, find_recipe, generic_bodies, load_recipe
 from cryofind.simulate.fit import CHECKS, Fit, Map, Observe, Order, Stage, fit_recipe
 from cryofind.simulate.fitted_recipe import combine_fits, describe_fit, describe_measurement
-from cryofind.simulate.measure import Texture, TomogramMeasurement
+from cryofind.simulate.look import Texture
+from cryofind.simulate.measure import TomogramMeasurement
 from cryofind.simulate.recipe_text import write_recipe_text
 from cryofind.simulate.search import BATCH
 from cryofind.simulate.search_space import DECONVOLVED, FLAVOURS
@@ -91,15 +92,15 @@ def simulate_like(like: LikeRequest, request: SimulationRequest) -> list[str]:
     path = request.out / RECIPE_NAME
     claim_folder(request.out, MADE_BY)
     if path.is_file():
-        text, lines = path.read_text(encoding="utf-8"), [f"{path} was there already"]
-        if f"{_REQUEST_MARK}{_fingerprint(like)}" not in text:
+        recipe = load_recipe(path)
+        if f"{_REQUEST_MARK}{_fingerprint(like)}" not in path.read_text(encoding="utf-8"):
             raise OutputError(path, "was fitted to something else", "choose a new --out")
+        lines = [f"{path} was there already"]
     else:
         text, lines = fit_to_tomograms(like)
-    recipe = parse_document(SimulationRecipe, tomllib.loads(text), str(path))
-    # Without runs this only takes the folder, or refuses it.
-    simulate_project(recipe, replace(request, runs=0), recipe_folder=path.parent)
-    if not path.is_file():
+        recipe = parse_document(SimulationRecipe, tomllib.loads(text), str(path))
+        # Without runs this only takes the folder, or refuses it.
+        simulate_project(recipe, replace(request, runs=0), recipe_folder=path.parent)
         write_text(path, text)
     return [*lines, *simulate_project(recipe, request, recipe_folder=path.parent)]
 

@@ -22,7 +22,7 @@ class Body:
     centers_zyx_angstrom
         Bead centres in the particle's frame, shape (N, 3); their mean by mass lies at 0.
     masses_kilodalton
-        Mass of each bead as protein of the same scattering, shape (N,); a ribosome's RNA counts 1.4 times its mass.
+        Mass of each bead as protein of the same scattering, shape (N,).
     sigma_angstrom
         Standard deviation of every bead, Angstrom.
     core_radius_angstrom
@@ -66,6 +66,11 @@ class Body:
     def extent_angstrom(self) -> float:
         """Distance from the centre beyond which there is next to nothing, Angstrom."""
         return float(np.linalg.norm(self.centers_zyx_angstrom, axis=1).max()) + 2.5 * self.sigma_angstrom
+
+    @property
+    def radius_angstrom(self) -> float:
+        """Distance of the outermost bead from the centre plus a bead's width, Angstrom: how large it looks."""
+        return float(np.linalg.norm(self.centers_zyx_angstrom, axis=1).max()) + self.sigma_angstrom
 
     @property
     def radius_of_gyration_angstrom(self) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryofind.simulate.body import Body
-from cryofind.simulate.measure import GROUPS, Look, Texture, TomogramMeasurement, mean_texture, measure_texture
+from cryofind.simulate.look import GROUPS, Look, Texture, mean_texture
+from cryofind.simulate.measure import TomogramMeasurement, measure_texture
 from cryofind.simulate.recipe import Range, SimulationRecipe
 from cryofind.simulate.run import simulate_run
 from cryofind.simulate.search import BATCH, REACH, Trials, estimate_errors, find_minimum, minimise, spread_points
@@ -152,7 +153,8 @@ def fit_recipe(
     # The recipe was chosen for a reason: half of the points are drawn half-way to it.
     points[1::2] = (points[1::2] + here) / 2
     explored = view.look_at(points)
-    entrants = [_Entrant.enter(view, flavour, before, points, explored) for flavour in flavours]
+    look = stage.measured.look.widened([[found[flavour] for found in before] for flavour in flavours])
+    entrants = [_Entrant.enter(view, flavour, look, points, explored) for flavour in flavours]
     distances = {entrant.flavour: entrant.distance for entrant in entrants}
     rivals = [entrant for entrant in entrants if entrant.distance <= RIVAL_FACTOR * min(distances.values())]
     left, reach = budget - len(points), REACH
@@ -162,7 +164,9 @@ def fit_recipe(
         distances |= {entrant.flavour: entrant.distance for entrant in rivals}
         left, reach = left - share * len(rivals), (MIDDLE_REACH, REACH[1])
     winner = _choose(rivals).improve(max(BATCH, left), random, reach)
-    return _conclude(winner, distances, budget - left + max(BATCH, left) + 2 * CHECKS)
+    at_start = mean_texture([found[winner.flavour] for found in before])
+    places = {parameter.key: place for parameter, place in zip(parameters, here.tolist(), strict=True)}
+    return _conclude(winner, places, at_start, distances, budget - left + max(BATCH, left) + 2 * CHECKS)
 
 
 def _choose(entrants: Sequence["_Entrant"]) -> "_Entrant":
@@ -189,30 +193,22 @@ class _View:
 
 @dataclass(frozen=True, eq=False)
 class _Entrant:
-    """A flavour, its look with the spread of simulations, and how near these come; `before`: of the starting recipe."""
+    """A flavour, what to look like, and how near its simulations come."""
 
     flavour: str
     view: _View
     look: Look
-    before: Texture
     trials: Trials
 
     @classmethod
     def enter(
-        cls,
-        view: _View,
-        flavour: str,
-        before: Sequence[Mapping[str, Texture]],
-        points: Floats,
-        explored: Sequence[Mapping[str, Texture]],
+        cls, view: _View, flavour: str, look: Look, points: Floats, explored: Sequence[Mapping[str, Texture]]
     ) -> "_Entrant":
         """Return the entrant of a flavour; what does not show in it is left alone."""
-        textures = [found[flavour] for found in before]
-        look = view.stage.measured.look.widened(textures)
         active = [index for index, parameter in enumerate(view.parameters) if flavour in parameter.flavours]
         own = replace(view, base=with_flavours(view.base, [flavour]), parameters=[view.parameters[i] for i in active])
         rows = np.stack([look.residuals(found[flavour]) for found in explored])
-        return cls(flavour, own, look, mean_texture(textures), Trials(points[:, active], rows))
+        return cls(flavour, own, look, Trials(points[:, active], rows))
 
     @property
     def distance(self) -> float:
@@ -233,15 +229,21 @@ class _Entrant:
         return replace(self, trials=trials)
 
 
-def _conclude(winner: _Entrant, distances: Mapping[str, float], simulations: int) -> Fit:
+def _conclude(
+    winner: _Entrant, start: Mapping[str, float], before: Texture, distances: Mapping[str, float], simulations: int
+) -> Fit:
+    """Compare the minimum with the start, on new samples, and keep the better one."""
+    parameters = winner.view.parameters
     place = find_minimum(winner.trials, REACH[1])
     after = mean_texture(winner.look_at(np.repeat(place[None], CHECKS, axis=0)))
-    found = list(zip(winner.view.parameters, place, estimate_errors(winner.trials, len(GROUPS)), strict=True))
+    if winner.look.distance(after) > winner.look.distance(before):
+        place, after = np.array([start[parameter.key] for parameter in parameters]), before
+    found = list(zip(parameters, place, estimate_errors(winner.trials, len(GROUPS)), strict=True))
     return Fit(
         flavour=winner.flavour,
-        values={parameter.key: parameter.at(place) for parameter, place, _ in found},
-        ranges={parameter.key: parameter.around(place, error) for parameter, place, error in found},
-        distance_before=winner.look.distance(winner.before),
+        values={parameter.key: parameter.at(at) for parameter, at, _ in found},
+        ranges={parameter.key: parameter.around(at, error) for parameter, at, error in found},
+        distance_before=winner.look.distance(before),
         distance_after=winner.look.distance(after),
         texture=after,
         simulations=simulations,

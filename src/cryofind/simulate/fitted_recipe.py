@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryofind.simulate.fit import Fit
-from cryofind.simulate.measure import GREY_SCALES_ANGSTROM, TomogramMeasurement
+from cryofind.simulate.look import GREY_SCALES_ANGSTROM
+from cryofind.simulate.measure import TomogramMeasurement
 from cryofind.simulate.recipe import Range, SimulationRecipe
 from cryofind.simulate.search_space import FLAVOURS, change_ranges, scale_along, thickness_range
 
@@ -52,9 +53,15 @@ def combine_fits(start: SimulationRecipe, measured: Sequence[TomogramMeasurement
     output = start.output.model_copy(
         update={"voxel_spacing_angstrom": round(measured[0].spacing_angstrom, 4), "flavours": flavours}
     )
-    rounded = {key: Range.of(_round(value.low), _round(value.high)) for key, value in changes.items()}
     remarks |= {"output.flavours": "the tomogram's kind", "output.voxel_spacing_angstrom": "the tomogram's"}
-    return FittedRecipe(change_ranges(start, rounded).model_copy(update={"output": output}), remarks)
+    # The filter is what the simulations were denoised with.
+    denoising = start.denoising
+    if "denoised" in flavours and denoising.method != "wiener":
+        remarks["denoising.method"] = f"fitted as such; was {denoising.method}"
+        denoising = denoising.model_copy(update={"method": "wiener"})
+    recipe = start.model_copy(update={"output": output, "denoising": denoising})
+    rounded = {key: Range.of(_round(value.low), _round(value.high)) for key, value in changes.items()}
+    return FittedRecipe(change_ranges(recipe, rounded), remarks)
 
 
 def _fitted_ranges(fits: Sequence[Fit]) -> dict[str, Range]:
@@ -74,7 +81,9 @@ def _measured_ranges(start: SimulationRecipe, measured: Sequence[TomogramMeasure
         changes["microscope.tilt_maximum_degrees"] = Range.of(min(maxima), max(maxima))
     if steps:
         changes["microscope.tilt_step_degrees"] = Range.of(min(steps), max(steps))
-    changes["sample.slab_thickness_angstrom"] = thickness_range(start, [one.slab for one in measured])
+    thickness = thickness_range(start, [one.slab for one in measured])
+    if thickness != start.sample.slab_thickness_angstrom:
+        changes["sample.slab_thickness_angstrom"] = thickness
     seen = [one.slab for one in measured if not one.slab.is_whole_box]
     for key, margin in (
         ("tilt_y_degrees", SLAB_TILT_DEGREES),

@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 TRIES = 320
 TRIES_AT_ONCE = 32
 
+# When so many of a kind in a row have found no place, the ice is full for the rest.
+FAILURES_IN_A_ROW = 8
+
 # A particle is centred at least this share of its radius of gyration from the faces of the ice. Large margins would
 # part the layer of the centres, which is what has been measured, from the layer of the ice.
 FACE_MARGIN_SHARE = 0.25
@@ -207,11 +210,14 @@ def _place_kind(
     body: Body, recipe: SpeciesRecipe, wanted: int, placer: Placer, random: np.random.Generator
 ) -> Placement:
     positions, rotations = np.empty((wanted, 3)), np.empty((wanted, 3, 3))
-    count = 0
+    count = failures = 0
     for _ in range(wanted):
+        if failures == FAILURES_IN_A_ROW:
+            break
         is_beside = random.random() < recipe.clustering.value and count > 0
         beside = recipe.neighbour_distance_angstrom if is_beside else None
         found = placer.place(body, random, kin=Kin(positions[:count], recipe.least_distance_angstrom.value, beside))
+        failures = failures + 1 if found is None else 0
         if found is not None:
             positions[count], rotations[count] = found
             count += 1

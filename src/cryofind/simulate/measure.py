@@ -5,30 +5,32 @@ blobs) is measured in boxes within the ice, as large as the simulations it will 
 from the same windows and edges; how far the boxes differ says how well one of them can tell.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from cryofind.simulate.look import (
+    COARSEST_ANGSTROM,
+    COARSEST_MEAN_ANGSTROM,
+    GREY_SCALES_ANGSTROM,
+    LEAST_POWER,
+    LEAST_WEDGE_POWER,
+    MAD_TO_STANDARD_DEVIATION,
+    SPECTRUM_BINS,
+    WEDGE_BINS,
+    Look,
+    Texture,
+    summarize,
+)
 from cryofind.simulate.measure_defocus import DefocusMeasurement, measure_defocus
 from cryofind.simulate.measure_slab import SlabMeasurement, average_blocks, measure_slab
 from cryofind.simulate.measure_tilts import TiltMeasurement, measure_tilts, profile_over_angles
 
 Floats = NDArray[np.float64]
 
-# Spectrum: logarithmic bins from 1/600 per Angstrom to half the sampling rate; each is at least one component wide.
-COARSEST_ANGSTROM = 600.0
-SPECTRUM_BINS = 24
-COARSEST_MEAN_ANGSTROM = 150.0
-# Grey values are looked at after averaging over cubes of these sizes, Angstrom: noise first, then particles.
-GREY_SCALES_ANGSTROM = (10.0, 20.0, 40.0)
-# Power below this (white noise of unit variance has 1) is as good as none: 1 % of the variance over all components.
-LEAST_POWER = 0.01
-WEDGE_BINS = 9
-LEAST_WEDGE_POWER = 0.05
 WEDGE_BAND = (0.08, 0.35)  # cycles per voxel; higher, a denoised tomogram is empty
 # Blobs: minima of the smoothed volume below this many robust standard deviations, no nearer than the distance.
 BLOB_SIGMA_ANGSTROM = 25.0
@@ -36,7 +38,6 @@ BLOB_SPACING_ANGSTROM = 20.0  # the volume is averaged to about this first
 BLOB_DEPTH = 3.0
 BLOB_DISTANCE_ANGSTROM = 100.0
 BLOB_VOLUME_CUBIC_ANGSTROM = 1e9  # a cube of 0.1 micrometre
-MAD_TO_STANDARD_DEVIATION = 1.4826
 
 # Boxes of tomograms, and of the simulations they are compared with.
 BOX_VOXELS = 192
@@ -45,92 +46,6 @@ LEAST_VOXELS = 64
 LEAST_WINDOW_VOXELS = 32
 # Of the thickness of the ice: a tilted layer leaves a box that is as high as itself.
 WINDOW_SHARE = 0.9
-
-# Groups of numbers in the order of `Texture.vector`, how many, and the least difference in each that is worth counting.
-GROUPS = (
-    ("spectrum", SPECTRUM_BINS, 0.15),
-    ("wedge", WEDGE_BINS, 0.20),
-    ("skewness", len(GREY_SCALES_ANGSTROM), 0.10),
-    ("kurtosis", len(GREY_SCALES_ANGSTROM), 0.10),
-    ("blobs", 1, 0.20),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Texture:
-    """How a box looks, whatever its grey scale.
-
-    Parameters
-    ----------
-    log_spectrum
-        Natural logarithm of `LEAST_POWER` + the mean power of components in each bin, less the mean of the bins beyond
-        1 / `COARSEST_MEAN_ANGSTROM`; only components that the tilts sample. NaN in a bin without any. Shape
-        (SPECTRUM_BINS,).
-    log_wedge
-        Natural logarithm of `LEAST_WEDGE_POWER` + the mean power along spokes, each ring divided by its mean, from 0 to
-        90 degrees. Shape (WEDGE_BINS,).
-    skewness
-        Of grey values, averaged over cubes of `GREY_SCALES_ANGSTROM`. Negative: dark particles. Shape (3,).
-    log_kurtosis
-        Natural logarithm of the kurtosis (not the excess: log 3 for normal noise), at the same scales. Shape (3,).
-    log_blobs
-        Natural logarithm of 1 + the number of dark blobs in a cube of 0.1 micrometre.
-    """
-
-    log_spectrum: Floats
-    log_wedge: Floats
-    skewness: Floats
-    log_kurtosis: Floats
-    log_blobs: float
-
-    def vector(self) -> Floats:
-        """Return all numbers in one row, in the order of `GROUPS`."""
-        parts = (self.log_spectrum, self.log_wedge, self.skewness, self.log_kurtosis, [self.log_blobs])
-        return np.concatenate([np.asarray(part, np.float64) for part in parts])
-
-    @classmethod
-    def from_vector(cls, vector: Floats) -> "Texture":
-        """Return the texture of a row of numbers."""
-        ends = np.cumsum([count for _, count, _ in GROUPS])
-        spectrum, wedge, skewness, kurtosis, blobs = np.split(vector, ends[:-1])
-        return cls(spectrum, wedge, skewness, kurtosis, float(blobs[0]))
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """A texture to reach, and how exactly.
-
-    Parameters
-    ----------
-    texture
-        Median over boxes.
-    tolerance
-        For each number the spread over boxes, or the least worth counting; in the order of `Texture.vector`.
-    box_zyx
-        Voxels of each box.
-    """
-
-    texture: Texture
-    tolerance: Floats
-    box_zyx: tuple[int, int, int]
-
-    def widened(self, textures: Sequence[Texture]) -> "Look":
-        """Return the look with tolerances no less than the standard deviation of textures of one kind."""
-        spread = np.std([texture.vector() for texture in textures], axis=0, ddof=1)
-        return replace(self, tolerance=np.fmax(self.tolerance, spread))
-
-    def residuals(self, texture: Texture) -> Floats:
-        """Return how far a texture is off, in tolerances; the sum of squares is the square of the distance.
-
-        Numbers of a group share the weight of one, and groups weigh the same. Bins that are empty count 0.
-        """
-        weights = np.concatenate([np.full(count, 1 / np.sqrt(count * len(GROUPS))) for _, count, _ in GROUPS])
-        relative = (texture.vector() - self.texture.vector()) / self.tolerance
-        return np.asarray(np.nan_to_num(relative * weights, nan=0.0))
-
-    def distance(self, texture: Texture) -> float:
-        """Return the root mean square of the groups' root mean square differences, in tolerances."""
-        return float(np.linalg.norm(self.residuals(texture)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,21 +92,6 @@ def measure_tomogram(volume_zyx: NDArray[Any], spacing_angstrom: float) -> Tomog
     textures = [measure_texture(box, spacing_angstrom, tilts.maximum_degrees) for box in boxes]
     z, y, x = turned.shape
     return TomogramMeasurement(spacing_angstrom, (z, y, x), tilts, slab, defocus, summarize(textures, boxes[0]))
-
-
-def summarize(textures: Sequence[Texture], box_zyx: NDArray[Any]) -> Look:
-    """Return the median of the textures of boxes of one shape, and their spread."""
-    rows = np.stack([texture.vector() for texture in textures])
-    least = np.concatenate([np.full(count, floor) for _, count, floor in GROUPS])
-    median = np.median(rows, axis=0)
-    spread = MAD_TO_STANDARD_DEVIATION * np.median(np.abs(rows - median), axis=0)
-    z, y, x = box_zyx.shape
-    return Look(Texture.from_vector(median), np.fmax(spread, least), (z, y, x))
-
-
-def mean_texture(textures: Sequence[Texture]) -> Texture:
-    """Return the mean of textures, number by number."""
-    return Texture.from_vector(np.mean([texture.vector() for texture in textures], axis=0))
 
 
 def cut_boxes(volume_zyx: NDArray[Any], slab: SlabMeasurement, spacing_angstrom: float) -> list[NDArray[Any]]:

@@ -170,7 +170,7 @@ class MicroscopeRecipe(StageConfig):
     spherical_aberration_millimetre: NonNegativeRange = Range.of(2.7)
     amplitude_contrast: FractionRange = Range.of(0.07, 0.10)
     envelope_b_square_angstrom: NonNegativeRange = Range.of(50, 300)
-    protein_potential_volts: PositiveRange = Range.of(2.9, 4.3)  # above ice; see simulate/microscope.py
+    protein_potential_volts: PositiveRange = Range.of(2.9, 4.3)  # of solid protein above ice
     damage: NonNegativeRange = Range.of(1)  # factor on the fading with dose; 0: none
     mean_free_path_angstrom: PositiveRange = Range.of(3100)  # of inelastic scattering; the energy filter removes it
     quantum_efficiency: Annotated[Range, AfterValidator(Limits(high=1.0, above=0.0))] = Range.of(0.75, 0.9)
@@ -186,7 +186,7 @@ class ReconstructionRecipe(StageConfig):
     defocus_error_micrometre: NonNegativeRange = Range.of(0, 0.2)  # of the estimate: a series' offset, either sign ...
     defocus_error_jitter_micrometre: NonNegativeRange = Range.of(0.03)  # ... and sd of each tilt
     deconvolution_constant: LogarithmicRange = Range.of(0.0005, 0.004)  # c of ctf / (ctf^2 + c / h); less restores more
-    deconvolution_high_pass_angstrom: NonNegativeRange = Range.of(500, 1500)  # h falls to 0 beyond this length; 0: h = 1
+    deconvolution_high_pass_angstrom: NonNegativeRange = Range.of(500, 1500)  # h is 0 far beyond it; 0: h = 1
 
 
 class DenoisingRecipe(StageConfig):

@@ -5,7 +5,7 @@ the other with the least squared error therefore predicts the signal, though it 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,13 @@ from cryofind.types.grid import IntTriple
 DEFAULT_STEPS = 1000
 DEFAULT_CROP_ZYX = (48, 64, 64)
 DEFAULT_BATCH_SIZE = 2
-LEARNING_RATE = 2e-3  # 4e-3 was measured to end at what a linear filter does
+LEARNING_RATE = 4e-3
 WARMUP_STEPS = 25
 GRADIENT_CLIP = 0.1
 _LOSSES_TOLD = 100  # the loss in the card is the mean over this many last steps
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
+Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def train_denoiser(
@@ -105,7 +106,7 @@ def _build_network(seed: int) -> DenoisingUNet:
         return DenoisingUNet().train()
 
 
-def _run(network: DenoisingUNet, batches: Any, steps: int, device: torch.device, dtype: torch.dtype) -> list[float]:
+def _run(network: DenoisingUNet, batches: Batches, steps: int, device: torch.device, dtype: torch.dtype) -> list[float]:
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     losses: list[float] = []
     with report_progress("denoiser", steps) as progress:
