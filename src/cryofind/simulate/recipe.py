@@ -126,7 +126,7 @@ class SpeciesRecipe(StageConfig):
 class SampleRecipe(StageConfig):
     """The layer of ice and how densely it is filled."""
 
-    slab_thickness_angstrom: PositiveRange = Range.of(650, 1150)
+    slab_thickness_angstrom: PositiveRange = Range.of(690, 1250)
     slab_tilt_y_degrees: AnyRange = Range.of(-6, 6)  # rise of the slab along y ...
     slab_tilt_x_degrees: AnyRange = Range.of(-6, 6)  # ... and along x
     slab_offset_angstrom: AnyRange = Range.of(-310, 0)  # of its middle from the middle of the box along z
@@ -138,11 +138,11 @@ class SampleRecipe(StageConfig):
 class SurroundingsRecipe(StageConfig):
     """Everything in the ice that is not to be found. Counts are for a volume of the challenge's size."""
 
-    albumin_milligram_per_millilitre: NonNegativeRange = Range.of(3, 15)  # 66 kDa, a dense background
+    albumin_milligram_per_millilitre: NonNegativeRange = Range.of(2, 9)  # 66 kDa, a dense background
     lysate_milligram_per_millilitre: NonNegativeRange = Range.of(1, 6)  # soluble proteins of 15 to 400 kDa
-    crowd_unevenness: FractionRange = Range.of(0.0, 0.5)  # sd of the two concentrations over the field, as a share
-    distractor_count: NonNegativeRange = Range.of(150, 900)  # generic bodies of 50 to 2,500 kDa
-    clump_share: FractionRange = Range.of(0.1, 0.5)  # of the distractors that stick together in clumps
+    crowd_unevenness: FractionRange = Range.of(0.0, 0.3)  # sd of the two concentrations over the field, as a share
+    distractor_count: NonNegativeRange = Range.of(200, 1100)  # generic bodies of 50 to 2,500 kDa
+    clump_share: FractionRange = Range.of(0.15, 0.6)  # of the distractors that stick together in clumps
     vesicle_count: NonNegativeRange = Range.of(0, 8)
     vesicle_radius_angstrom: PositiveRange = Range.of(150, 900)  # drawn for each
     membrane_sheet_count: NonNegativeRange = Range.of(0, 2)
@@ -151,9 +151,9 @@ class SurroundingsRecipe(StageConfig):
     vesicle_content_milligram_per_millilitre: NonNegativeRange = Range.of(0, 60)  # at most; drawn for each
     gold_count: NonNegativeRange = Range.of(0)
     gold_radius_angstrom: PositiveRange = Range.of(40, 60)
-    carbon_probability: FractionRange = Range.of(0.25)  # that a run shows the edge of the carbon film
+    carbon_probability: FractionRange = Range.of(0.1)  # that a run shows the edge of the carbon film
     carbon_thickness_angstrom: PositiveRange = Range.of(100, 200)
-    thickness_variation: FractionRange = Range.of(0.0, 0.15)  # sd of the ice's thickness over x and y, as a share
+    thickness_variation: FractionRange = Range.of(0.0, 0.05)  # sd of the ice's thickness over x and y, as a share
 
 
 class MicroscopeRecipe(StageConfig):
@@ -162,7 +162,7 @@ class MicroscopeRecipe(StageConfig):
     tilt_maximum_degrees: Annotated[Range, AfterValidator(Limits(high=80.0, above=0.0))] = Range.of(45)
     tilt_step_degrees: PositiveRange = Range.of(3)
     dropped_tilts: NonNegativeRange = Range.of(0, 2)
-    total_dose_electrons_per_square_angstrom: PositiveRange = Range.of(50, 75)
+    total_dose_electrons_per_square_angstrom: PositiveRange = Range.of(55, 72)
     defocus_micrometre: PositiveRange = Range.of(2, 5)  # positive is underfocus
     defocus_jitter_micrometre: NonNegativeRange = Range.of(0.05)  # sd, each tilt
     defocus_gradient: bool = True  # with height: the sides of a tilted sample lie nearer to focus, or farther
@@ -185,17 +185,19 @@ class ReconstructionRecipe(StageConfig):
     sirt_iterations: int = Field(15, ge=1)
     defocus_error_micrometre: NonNegativeRange = Range.of(0, 0.2)  # of the estimate: a series' offset, either sign ...
     defocus_error_jitter_micrometre: NonNegativeRange = Range.of(0.03)  # ... and sd of each tilt
-    deconvolution_constant: LogarithmicRange = Range.of(0.0005, 0.004)  # c of ctf / (ctf^2 + c / h); less restores more
-    deconvolution_high_pass_angstrom: NonNegativeRange = Range.of(500, 1500)  # h is 0 far beyond it; 0: h = 1
+    deconvolution_constant: LogarithmicRange = Range.of(0.0009, 0.006)  # c of ctf / (ctf^2 + c / h); less restores more
+    deconvolution_high_pass_angstrom: NonNegativeRange = Range.of(350, 1000)  # h is 0 far beyond it; 0: h = 1
 
 
 class DenoisingRecipe(StageConfig):
     """The flavour `denoised`, made from two halves of the dose."""
 
     method: Literal["wiener", "noise2noise"] = "wiener"
-    strength: NonNegativeRange = Range.of(0.7, 1.3)  # exponent of the half-map Wiener weight
-    detail: FractionRange = Range.of(0.1, 0.4)  # share of that exponent on strong signal: networks blur particles less
-    residual: FractionRange = Range.of(0.0, 0.05)  # share of what the filter took that stays
+    strength: NonNegativeRange = Range.of(0.5, 1.2)  # exponent of the half-map Wiener weight
+    detail: FractionRange = Range.of(
+        0.05, 0.35
+    )  # share of that exponent on strong signal: networks blur particles less
+    residual: FractionRange = Range.of(0.01, 0.06)  # share of what the filter took that stays
     noise2noise_steps: int = Field(400, ge=1)  # of the network that `noise2noise` trains on halves of the recipe first
 
 
