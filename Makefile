@@ -4,7 +4,7 @@
 #   make test      unit, property, oracle, regression, bad-input and end-to-end tests, with coverage
 #   make test-all  the same, slow ones too, and interoperability with the copick package
 #   make lint      style, types, layers, spelling
-#   make bench     speed of the stages on this computer
+#   make bench     speed of the stages and of the simulation on this computer
 #   make bench-realism   simulated tomograms beside a real slice: spectrum, grey values, contrast, picture
 #   make clean     remove what tests and demos leave behind
 #
@@ -65,6 +65,7 @@ lint: .venv/.dev-stamp
 
 bench: .venv/.core-stamp
 	$(BIN)/python benchmarks/speed/stages.py
+	$(BIN)/python benchmarks/speed/simulation.py
 
 bench-realism: .venv/.core-stamp
 	$(if $(PROJECT),,$(BIN)/cryofind simulate czii --out $(REALISM_RUNS) --runs 6 --seed 73)

@@ -5,15 +5,14 @@ from pathlib import Path
 
 from cryofind import open_project
 from cryofind.pipeline import SimulationRequest, simulate_project
-from cryofind.simulate import find_recipe, load_recipe
+from cryofind.simulate import load_recipe
 
 
 def main(folder: Path) -> None:
     """Write a project of one run into `folder`, and print what it holds."""
-    path = find_recipe("easy")
-    recipe = load_recipe(path, ["sample.crowding=4"])
+    recipe = load_recipe("easy", ["sample.crowding=4"])
     request = SimulationRequest(folder, "example", runs=1, shape_zyx=(48, 128, 128), seed=1, jobs=1)
-    for line in simulate_project(recipe, request, recipe_folder=path.parent):
+    for line in simulate_project(recipe, request):
         print(line)
     picks = open_project(folder).read_picks()
     for name in picks.object_names:

@@ -4,7 +4,7 @@ python benchmarks/quality/simulated_only.py SCRATCH_FOLDER [--steps N] [--seeds 
 
 Makes 12 runs of a source (a recipe of `cryofind simulate`, or phantoms), trains `res16` on ten, sets thresholds on the
 other two, picks EXT_1 `denoised` (reference data beside the repository), scores it, for every seed. Nothing is chosen
-on EXT_1. What is there already is not made again. Results go to SCRATCH_FOLDER/results.json and to stdout.
+on EXT_1. What is there already is not made again. Results go to SCRATCH_FOLDER/results_SOURCE_STEPS.json and to stdout.
 """
 
 import argparse

@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from cryofind import czii
 from cryofind.pipeline.bodies import describe_objects, load_bodies
 from cryofind.simulate import generic_bodies, load_recipe, make_sample
 from cryofind.simulate.denoise import wiener_denoise
@@ -75,12 +74,12 @@ def watch(command: list[str]) -> None:
 def time_stages(shape_zyx: tuple[int, ...]) -> None:
     recipe = load_recipe("czii", ['output.flavours=["denoised","ctfdeconvolved","wbp"]']).draw(np.random.default_rng(0))
     grid = VoxelGrid.isotropic(shape_zyx, recipe.output.voxel_spacing_angstrom)
-    bodies = timed("bodies", lambda: load_bodies(recipe, Path()))
+    bodies = timed("bodies", lambda: load_bodies(recipe))
     distractors = timed("distractors", generic_bodies)
     specs = describe_objects(recipe, bodies)
     random = np.random.default_rng(1)
     sample = timed(
-        "sample", lambda: make_sample(recipe, bodies, distractors, specs, grid, run=czii.OBJECT_NAMES[0], random=random)
+        "sample", lambda: make_sample(recipe, bodies, distractors, specs, grid, run="BENCHMARK", random=random)
     )
     series = timed(
         "tilt series",

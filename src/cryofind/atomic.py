@@ -96,6 +96,26 @@ def write_folder_beside(path: Path) -> Iterator[Path]:
         raise
 
 
+def place_folder(made: Path, path: Path) -> None:
+    """Put a folder that is complete in the place of `path`, on the same file system; all of it is synced first.
+
+    Parents of `path` are created.
+
+    Raises
+    ------
+    OSError
+        If the file system refuses; then `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder, _, names in os.walk(made, topdown=False):
+        for name in names:
+            with open(Path(folder) / name, "rb") as written:
+                os.fsync(written.fileno())
+        _fsync_folder(Path(folder))
+    _swap_folder(made, path)
+    _fsync_folder(path.parent)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with plain newlines."""
     write_bytes(path, text.encode("utf-8"))

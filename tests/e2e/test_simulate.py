@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryofind.io import open_project
+from cryofind import czii
+from cryofind.io import open_project, write_mrc
+from cryofind.pipeline import denoisers, simulated_runs
 from cryofind.pipeline import simulate as simulate_pipeline
+from cryofind.types import Tomogram, VoxelGrid
 from tests.e2e.conftest import Run
 
 SMALL = ("--shape", "40,96,96", "--jobs", "1", "--set", "sample.crowding=6")
@@ -91,12 +94,13 @@ def test_finished_runs_are_not_made_again(tmp_path: Path, run: Run, monkeypatch:
     assert run("simulate", "czii", "--out", out, "--runs", 3, *small)[0] == 0
     before = digest(out)
     shutil.rmtree(out / "ExperimentRuns" / "czii_s0_0002")
-    (out / ".making-czii_s0_0002").mkdir()
-    made = []
-    original = simulate_pipeline._make_run
-    monkeypatch.setattr(
-        simulate_pipeline, "_make_run", lambda job, number, name: made.append(name) or original(job, number, name)
-    )
+    made: list[str] = []
+
+    def note_run(job: simulated_runs.RunJob, number: int, name: str) -> list[str]:
+        made.append(name)
+        return simulated_runs.make_run(job, number, name)
+
+    monkeypatch.setattr(simulate_pipeline, "make_run", note_run)
     code, stdout, _ = run("simulate", "czii", "--out", out, "--runs", 3, *small)
     assert code == 0
     assert "2 of 3 runs were there already" in stdout
@@ -148,7 +152,7 @@ def test_a_full_disk_leaves_finished_runs(tmp_path: Path, run: Run, monkeypatch:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(simulate_pipeline, "write_segmentation_zarr", refuse)
+    monkeypatch.setattr(simulated_runs, "write_segmentation_zarr", refuse)
     code, _, stderr = run("simulate", "czii", "--out", out, "--runs", 2, *small)
     assert code == 2
     assert stderr.count("\n") == 1
@@ -176,3 +180,122 @@ def test_bad_requests_cost_one_line(arguments: tuple[str, ...], problem: str, tm
     assert problem in stderr
     assert stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+TINY = ("--shape", "40,64,64", "--jobs", 1)
+
+
+def write_recipe(folder: Path, text: str) -> Path:
+    """Write a recipe without surroundings that take time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.toml"
+    quiet = "[surroundings]\ndistractor_count = 0\nvesicle_count = 0\nmembrane_sheet_count = 0\n"
+    path.write_text(text + quiet)
+    return path
+
+
+def write_map(path: Path, spacing_angstrom: float = 5.0) -> None:
+    """Write the density map of a ball 60 Angstrom across."""
+    distances = np.sqrt(np.square(np.indices((24, 24, 24)) - 11.5).sum(axis=0)) * 5.0
+    density = (distances < 30).astype(np.float32)
+    write_mrc(path, Tomogram("MAP", density, VoxelGrid.isotropic(density.shape, spacing_angstrom), "wbp"))
+
+
+def test_a_map_beside_its_recipe_becomes_a_species(tmp_path: Path, run: Run) -> None:
+    """Its label is the first that the challenge leaves free, its radius the map's or the one that is given."""
+    write_map(write_recipe(tmp_path / "recipes", SPECIES_FROM_MAPS).parent / "ball.mrc")
+    out = tmp_path / "out"
+    assert run("simulate", tmp_path / "recipes" / "recipe.toml", "--out", out, *TINY)[0] == 0
+    configuration = json.loads((out / "copick.json").read_text())
+    entries = {entry["name"]: entry for entry in configuration["pickable_objects"]}
+    taken = {spec.label for spec in czii.OBJECTS}
+    first, second, third = [label for label in range(1, 13) if label not in taken][:3]
+    assert {name: entry["label"] for name, entry in entries.items()} == {
+        "ribosome": next(spec.label for spec in czii.OBJECTS if spec.name == "ribosome"),
+        "ball": first,
+        "other": second,
+        "membrane": third,
+    }
+    assert entries["ball"]["radius"] == pytest.approx(30, abs=6)
+    assert entries["other"]["radius"] == 77.0
+    assert entries["ribosome"]["radius"] == 150.0
+    picks = open_project(out).read_picks()
+    assert "ribosome" not in picks.objects  # its count is 0
+    assert {"ball", "other"} <= set(picks.objects)
+    labels = open_project(out).select_segmentations("*?multilabel=true")[0].read({})
+    assert {0, first, second} <= set(np.unique(labels.labels_zyx))
+
+
+SPECIES_FROM_MAPS = """
+[species.ribosome]
+count = 0
+[species.ball]
+body = "ball.mrc"
+mass_kilodalton = 90
+count = 200
+[species.other]
+body = "ball.mrc"
+mass_kilodalton = 90
+radius_angstrom = 77
+count = 200
+"""
+
+
+def test_one_species_at_five_angstrom(tmp_path: Path, run: Run) -> None:
+    path = write_recipe(tmp_path, "[species.apo-ferritin]\ncount = 4000\n[output]\nvoxel_spacing_angstrom = 5\n")
+    assert run("simulate", path, "--out", tmp_path / "out", *TINY)[0] == 0
+    project = open_project(tmp_path / "out")
+    (entry,) = project.tomograms
+    assert entry.read_grid().spacing_angstrom == 5.0
+    picks = project.read_picks()
+    assert set(picks.objects) == {"apo-ferritin"}
+    assert (picks.positions_zyx_angstrom.max(axis=0) <= np.array([40, 64, 64]) * 5.0).all()
+    assert picks.positions_zyx_angstrom[:, 1:].max() > 32 * 5.0
+
+
+def test_a_body_of_a_setting_lies_in_the_working_folder(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_map(tmp_path / "ball.mrc")
+    monkeypatch.chdir(tmp_path)
+    settings = ('species.ball.body="ball.mrc"', "species.ball.mass_kilodalton=90")
+    options = [part for setting in settings for part in ("--set", setting)]
+    code, _, stderr = run("simulate", "easy", "--out", "out", *TINY, *options)
+    assert (code, stderr) == (0, "")
+    assert "ball" in {spec.name for spec in open_project(tmp_path / "out").objects}
+
+
+def test_a_recipe_and_its_maps_can_be_moved(tmp_path: Path, run: Run) -> None:
+    write_map(write_recipe(tmp_path / "first", SPECIES_FROM_MAPS).parent / "ball.mrc")
+    assert run("simulate", tmp_path / "first" / "recipe.toml", "--out", tmp_path / "out", *TINY)[0] == 0
+    (tmp_path / "first").rename(tmp_path / "second")
+    code, stdout, _ = run("simulate", tmp_path / "second" / "recipe.toml", "--out", tmp_path / "out", *TINY)
+    assert code == 0
+    assert "1 of 1 runs were there already" in stdout
+
+
+def test_noise2noise_trains_once(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoisers, "TRAINING_SHAPE_ZYX", (40, 48, 48))
+    monkeypatch.setattr(denoisers, "TRAINING_RUNS", 1)
+    settings = ("--set", 'denoising.method="noise2noise"', "--set", "denoising.noise2noise_steps=3")
+    out = tmp_path / "out"
+    assert run("simulate", "easy", "--out", out, *TINY, *settings)[0] == 0
+    weights = {path.name: path.stat().st_mtime_ns for path in (out / "denoiser").iterdir()}
+    before = digest(out)
+    code, stdout, _ = run("simulate", "easy", "--out", out, "--runs", 2, *TINY, *settings)
+    assert code == 0
+    assert "1 of 2 runs were there already" in stdout
+    assert {path.name: path.stat().st_mtime_ns for path in (out / "denoiser").iterdir()} == weights
+    assert before.items() < digest(out).items()
+    volumes = [np.asarray(entry.read().volume_zyx) for entry in open_project(out).tomograms]
+    assert len(volumes) == 2
+    assert all(np.isfinite(volume).all() and volume.std() > 0 for volume in volumes)
+
+
+def test_what_was_written_can_be_checked(simulated: Path) -> None:
+    for path in simulated.glob("ExperimentRuns/*/simulation.json"):
+        hashes = json.loads(path.read_text())["sha256"]
+        assert sum(name.endswith(".zarr/.zattrs") for name in hashes) == 5  # three flavours, density, segmentation
+        assert any(name.startswith("Picks/") for name in hashes)
+        for name, expected in hashes.items():
+            assert hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == expected

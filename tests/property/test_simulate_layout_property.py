@@ -65,8 +65,8 @@ def test_drawing_commutes_with_turning_the_axes(seed: int, axes: list[int]) -> N
     st.integers(0, 10_000),
     st.tuples(st.integers(2, 60), st.integers(2, 60), st.integers(2, 60)),
     st.floats(20, 1500),
-    st.floats(-60, 60),
-    st.floats(-60, 60),
+    st.floats(-30, 30),
+    st.floats(-30, 30),
     st.floats(-1000, 1000),
     st.floats(0, 500),
 )

@@ -10,10 +10,12 @@ import pytest
 
 from cryofind.cli import application
 from cryofind.config import Config
+from cryofind.simulate.recipe import SimulationRecipe, SpeciesRecipe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 CONFIGURATION = REPOSITORY / "docs" / "reference" / "configuration.md"
+RECIPE = REPOSITORY / "docs" / "reference" / "simulation-recipe.md"
 
 
 def shell_lines() -> list[str]:
@@ -37,9 +39,26 @@ def test_every_command_is_documented() -> None:
         assert f"`cryofind {name} " in page, name
 
 
+def read_defaults(page: Path) -> dict[tuple[str, str], object]:
+    """Return the defaults that a page of settings states, by table and key."""
+    rows = re.findall(r"^\| `([A-Za-z_.]+)\.([a-z0-9_]+)` \| `(.*?)` \|", page.read_text("utf-8"), re.MULTILINE)
+    return {(stage, key): json.loads(value) for stage, key, value in rows}
+
+
+def test_every_default_of_the_simulator_is_documented() -> None:
+    recipe = SimulationRecipe(species={"any": SpeciesRecipe()}).model_dump(mode="json")
+    tables = {"species.NAME": recipe["species"]["any"], **recipe}
+    defaults = {
+        (stage, key): value
+        for stage, values in tables.items()
+        if isinstance(values, dict) and stage != "species"
+        for key, value in values.items()
+    }
+    assert read_defaults(RECIPE) == defaults, "run docs/write_configuration.py"
+
+
 def test_every_default_is_documented() -> None:
-    rows = re.findall(r"^\| `([a-z_]+)\.([a-z_]+)` \| `(.*?)` \|", CONFIGURATION.read_text("utf-8"), re.MULTILINE)
-    documented = {(stage, key): json.loads(value) for stage, key, value in rows}
+    documented = read_defaults(CONFIGURATION)
     defaults = {
         (stage, key): value
         for stage, values in Config().model_dump(mode="json").items()

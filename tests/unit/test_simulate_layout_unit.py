@@ -80,7 +80,7 @@ def test_slab_moves_into_a_shallow_box_and_fills_it() -> None:
     slab = Slab.build(sample(slab_offset_angstrom=-300), grid)
     assert np.array(slab.faces_angstrom(300.0, 300.0)).tolist() == [0, 500]
     assert slab.share_in_box == pytest.approx(500 / 900)
-    assert slab.mask_zyx().all()
+    assert slab.contains(grid.positions_from_indices(np.indices(grid.shape_zyx).reshape(3, -1).T)).all()
     thin = Slab.build(sample(slab_offset_angstrom=-300, slab_thickness_angstrom=200), grid)
     assert np.array(thin.faces_angstrom(300.0, 300.0)).tolist() == [0, 200]
 
@@ -94,11 +94,14 @@ def test_amount_of_sample_goes_with_area_and_with_what_fits() -> None:
     assert Slab.build(sample(), shallow).challenge_volumes == pytest.approx(0.5 * height / 900)
 
 
-def test_mask_is_where_the_slab_is() -> None:
+def test_the_slab_is_what_lies_between_its_faces() -> None:
     slab = Slab.build(sample(slab_thickness_angstrom=150, slab_tilt_y_degrees=20, slab_tilt_x_degrees=-9), BOX)
     voxels = BOX.positions_from_indices(np.indices(BOX.shape_zyx).reshape(3, -1).T)
-    np.testing.assert_array_equal(slab.mask_zyx().reshape(-1), slab.contains(voxels))
-    assert 0.3 < slab.mask_zyx().mean() < 0.4
+    # Signed distance from the mid-plane along z, from the two angles.
+    heights, y, x = (voxels - np.array(BOX.extent_zyx_angstrom) / 2).T
+    rises = np.tan(np.radians(20)) * y - np.tan(np.radians(9)) * x
+    np.testing.assert_array_equal(slab.contains(voxels), np.abs(heights - rises) <= 75)
+    assert 0.3 < slab.contains(voxels).mean() < 0.4
 
 
 def test_positions_are_spread_evenly_where_the_box_cuts_the_slab() -> None:
@@ -220,6 +223,12 @@ def test_what_does_not_fit_is_given_up() -> None:
     assert placement.wanted > 70
     assert 1 < len(placement) < 12
     assert len(placement.rotations_zyx) == len(placement)
+
+
+def test_the_number_asked_for_takes_neither_memory_nor_time() -> None:
+    placement, _ = place(ball(90.0), {"count": 1e12}, grid=BOX, slab_thickness_angstrom=300)
+    assert placement.wanted > 10**9
+    assert 1 < len(placement) < 12
 
 
 def test_nothing_fits_into_a_full_box() -> None:

@@ -24,7 +24,8 @@ from cryofind.simulate.measure import (
 from cryofind.simulate.measure_defocus import DefocusMeasurement, measure_defocus
 from cryofind.simulate.measure_slab import SlabMeasurement, measure_slab
 from cryofind.simulate.measure_tilts import TiltMeasurement, measure_tilts
-from cryofind.simulate.recipe import Range, SimulationRecipe, load_recipe
+from cryofind.simulate.recipe import Range, SimulationRecipe
+from cryofind.simulate.recipe_files import load_recipe
 from cryofind.simulate.recipe_text import write_recipe_text
 from cryofind.simulate.search import Trials, estimate_errors, find_minimum, minimise, spread_points
 from cryofind.simulate.search_space import SEARCHED, Parameter, middle_of, parameters_for, scale_along, settle

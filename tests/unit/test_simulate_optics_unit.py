@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.fft import rfftn
 
 from cryofind.errors import ConfigError
 from cryofind.simulate import projector as projector_module
@@ -17,7 +18,7 @@ from cryofind.simulate.ctf import (
     electron_wavelength_angstrom,
     interaction_constant,
 )
-from cryofind.simulate.denoise import find_signal, fourier_shell_correlation, settle_correlation, wiener_denoise
+from cryofind.simulate.denoise import Shells, find_signal, settle_correlation, wiener_denoise
 from cryofind.simulate.microscope import TiltSeries, image_sample, plan_tilts
 from cryofind.simulate.projector import Projector
 from cryofind.simulate.recipe import MicroscopeRecipe, ReconstructionRecipe
@@ -436,11 +437,13 @@ class TestDenoising:
 
     def test_shell_correlation(self) -> None:
         truth, first, second = self.make_halves()
-        frequencies, correlation = fourier_shell_correlation(first, second, SPACING)
-        assert frequencies[-1] == pytest.approx(1 / (2 * SPACING))
+        shells = Shells(truth.shape)
+        correlation = shells.correlate(rfftn(first), rfftn(second))
+        assert len(correlation) == max(truth.shape) // 2 + 1
         assert correlation[2] > 0.9
         assert abs(correlation[-5:].mean()) < 0.05
-        np.testing.assert_allclose(fourier_shell_correlation(truth, -truth, SPACING)[1], -1, atol=1e-4)
+        spectrum = rfftn(truth)
+        np.testing.assert_allclose(shells.correlate(spectrum, -spectrum), -1, atol=1e-4)
 
     def test_settled_correlation_never_rises(self) -> None:
         settled = settle_correlation(np.array([0.2, 0.5, 0.9, 0.8, 0.4, -0.1, 0.1, -0.2, 0.0, 0.0]))

@@ -74,6 +74,11 @@ def test_a_range_that_was_not_drawn_has_no_value() -> None:
         ("species.ribosome.count=-1", "should be 0.0 or more"),
         ("sample.overlap=1.5", "should be 1.0 or less"),
         ('output.flavours=["raw"]', "found"),
+        ("output.flavours=[]", "at least 1 item"),
+        ('output.flavours=["wbp", "wbp"]', "should name each flavour once"),
+        ("microscope.tilt_step_degrees=[0.1, 3]", "should be 0.25 or more"),
+        ("sample.slab_tilt_y_degrees=[-31, 0]", "should be -30.0 or more"),
+        ("sample.slab_tilt_x_degrees=31", "should be 30.0 or less"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(setting: str, problem: str) -> None:
@@ -91,3 +96,46 @@ def test_a_recipe_without_species_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.toml").write_text("[species]\n")
     with pytest.raises(ConfigError, match="species: is empty"):
         load_recipe(tmp_path / "empty.toml")
+
+
+def test_errors_say_where_a_value_came_from(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^recipe czii with --set: sample\.overlap"):
+        load_recipe("czii", ["sample.overlap=2"])
+    path = tmp_path / "own.toml"
+    path.write_text("[species.ribosome]\n[sample]\noverlap = 2\n")
+    with pytest.raises(ConfigError, match=r"own\.toml: sample\.overlap"):
+        load_recipe(path)
+    with pytest.raises(ConfigError, match=r"own\.toml with --set: sample\.overlap"):
+        load_recipe(path, ["sample.crowding=2"])
+
+
+def test_files_of_bodies_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the document from its folder, those of settings from the working folder; names stay names."""
+    (tmp_path / "recipes").mkdir()
+    path = tmp_path / "recipes" / "own.toml"
+    path.write_text(f"""
+        [species]
+        ribosome = {{}}
+        named = {{body = "ribosome"}}
+        near = {{body = "maps/near.mrc"}}
+        far = {{body = "{tmp_path}/far.pdb"}}
+        changed = {{body = "old.mrc"}}
+    """)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    recipe = load_recipe(path, ['species.changed.body="new.cif"', 'species.added={body="../added.mrc"}'])
+    assert {name: species.body for name, species in recipe.species.items()} == {
+        "ribosome": "",
+        "named": "ribosome",
+        "near": str(tmp_path / "recipes" / "maps" / "near.mrc"),
+        "far": str(tmp_path / "far.pdb"),
+        "changed": str(tmp_path / "work" / "new.cif"),
+        "added": str(tmp_path / "work" / ".." / "added.mrc"),
+    }
+
+
+@pytest.mark.parametrize("text", ["species = 3\n", "[species]\nribosome = 3\n", "[species.a]\nbody = 3\n"])
+def test_species_of_another_kind_cost_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text(text)
+    with pytest.raises(ConfigError, match="species"):
+        load_recipe(tmp_path / "odd.toml")

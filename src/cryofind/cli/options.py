@@ -1,10 +1,11 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from cryofind.pipeline import InputSelection
@@ -40,6 +41,18 @@ def check_voxel_size(voxel_size: float | None) -> float | None:
     if voxel_size is not None and not 0.1 <= voxel_size <= 1000:
         raise click.BadParameter(f"{voxel_size} is not between 0.1 and 1000 Angstrom", param_hint="--voxel-size")
     return voxel_size
+
+
+def refuse_given(names: Collection[str], problem: str) -> None:
+    """Fail with a usage error if any of these parameters of the command was given."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names and context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: {problem}")
 
 
 def build_selection(chosen: dict[str, Any]) -> "InputSelection":

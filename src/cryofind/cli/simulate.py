@@ -10,6 +10,13 @@ from cryofind.cli import options
 if TYPE_CHECKING:
     from cryofind.pipeline import SimulationRequest
 
+_OF_LIKE = ("flavour", "simulations", "tomogram_uri", "runs", "voxel_size", "allow_missing_chunks")
+_WITHOUT_LIKE = (
+    "only with --like; else say how many by --runs, of what kind by --set output.flavours='[\"wbp\"]', and how fine by "
+    "--set output.voxel_spacing_angstrom=10"
+)
+_OF_PROJECT = ("count", "shape", "with_density")
+
 
 @click.command()
 @click.argument("recipe", default="czii")
@@ -40,6 +47,10 @@ def command(recipe: str, inputs: tuple[Path, ...], **chosen: Any) -> None:
     out, save_recipe = chosen["out"], chosen["save_recipe"]
     if (out is None) == (save_recipe is None) or (save_recipe is not None and not inputs):
         raise click.UsageError("give --out, or --like with --save-recipe")
+    if not inputs:
+        options.refuse_given(_OF_LIKE, _WITHOUT_LIKE)
+    if save_recipe is not None:
+        options.refuse_given(_OF_PROJECT, "not with --save-recipe, which makes no tomograms")
     for line in _simulate_like(recipe, inputs, chosen) if inputs else _simulate(recipe, chosen):
         click.echo(line)
 
@@ -51,7 +62,7 @@ def _simulate(recipe: str, chosen: dict[str, Any]) -> list[str]:
 
     path = find_recipe(recipe)
     request = _build_request(path.stem, czii.TOMOGRAM_GRID.shape_zyx, chosen)
-    return simulate_project(load_recipe(path, chosen["settings"]), request, recipe_folder=path.parent)
+    return simulate_project(load_recipe(path, chosen["settings"]), request)
 
 
 def _simulate_like(recipe: str, inputs: tuple[Path, ...], chosen: dict[str, Any]) -> list[str]:

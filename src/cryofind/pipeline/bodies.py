@@ -29,34 +29,34 @@ _MEMBRANE_COLOR = (153, 153, 153, 255)
 MAX_LABEL = 255
 
 
-def load_bodies(recipe: SimulationRecipe, folder: Path) -> dict[str, Body]:
+def load_bodies(recipe: SimulationRecipe) -> dict[str, Body]:
     """Return the body of every species.
 
     Parameters
     ----------
     recipe
-        Names the bodies.
-    folder
-        From which relative paths are taken.
+        Names the bodies; relative paths are taken from the working folder.
 
     Raises
     ------
     ConfigError
-        If a body is neither shipped nor a file, or a map has no mass.
+        If a body is neither shipped nor a file, a map has no mass, or a species has the membranes' name.
     TomogramError, ProjectError
         If a file cannot be read.
     """
-    return {check_name(name, "species"): _load(name, species, folder) for name, species in recipe.species.items()}
+    if MEMBRANE in recipe.species:
+        raise ConfigError(f"species {MEMBRANE}", "has the name that the membranes' label has", "choose another name")
+    return {check_name(name, "species"): _load(name, species) for name, species in recipe.species.items()}
 
 
-def _load(name: str, species: SpeciesRecipe, folder: Path) -> Body:
+def _load(name: str, species: SpeciesRecipe) -> Body:
     source = species.body or name
     suffix = Path(source).suffix.lower()
     if suffix in STRUCTURE_SUFFIXES:
-        atoms = read_structure(folder / source)
+        atoms = read_structure(Path(source))
         body = body_from_atoms(name, atoms.positions_zyx_angstrom, atoms.masses_dalton, atoms.is_nucleic)
     elif suffix in MRC_SUFFIXES:
-        body = _load_map(name, species, folder / source)
+        body = _load_map(name, species, Path(source))
     elif source in body_names():
         body = load_body(source)
     else:

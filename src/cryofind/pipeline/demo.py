@@ -19,7 +19,7 @@ from cryofind.pipeline.simulate import CONFIG_NAME, SimulationRequest, simulate_
 from cryofind.pipeline.train import TrainRequest, train_model
 from cryofind.report import draw_slices
 from cryofind.scoring import format_score_table
-from cryofind.simulate import find_recipe, load_recipe
+from cryofind.simulate import load_recipe
 from cryofind.types import Picks
 
 logger = logging.getLogger("cryofind")
@@ -93,9 +93,8 @@ def run_demo(out: Path, *, shipped: bool = False, seed: int = 0) -> list[str]:
 def _simulate(project: Path, seed: int) -> tuple[list[str], Path]:
     """Make the demo's runs; return their names and the configuration."""
     logger.info("simulating %d tomograms of %s voxels", RUN_COUNT, " x ".join(map(str, SHAPE_ZYX)))
-    path = find_recipe(RECIPE)
-    request = SimulationRequest(project, path.stem, RUN_COUNT, SHAPE_ZYX, seed)
-    for line in simulate_project(load_recipe(path, RECIPE_SETTINGS), request, recipe_folder=path.parent):
+    request = SimulationRequest(project, RECIPE, RUN_COUNT, SHAPE_ZYX, seed)
+    for line in simulate_project(load_recipe(RECIPE, RECIPE_SETTINGS), request):
         logger.info("%s", line)
     return [request.run_name(number) for number in range(1, RUN_COUNT + 1)], project / CONFIG_NAME
 

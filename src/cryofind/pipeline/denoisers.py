@@ -27,7 +27,8 @@ def prepare_denoiser(
         volumes = simulate_volumes(
             recipe, bodies, generic_bodies(), specs, grid, run=f"denoiser_{number}", seed=(seed, 0, number)
         )[2]
-        pairs.append(volumes.halves)
+        half_1, half_2 = volumes.halves
+        pairs.append((half_1, half_2))
     train_denoiser(pairs, steps=recipe.denoising.noise2noise_steps, seed=seed).save(out / FOLDER)
 
 

@@ -1,6 +1,5 @@
 """`cryofind simulate`: a recipe in, a copick project of simulated tomograms with their truth out."""
 
-import logging
 import math
 import multiprocessing
 import os
@@ -8,7 +7,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,40 +14,22 @@ from typing import Any
 from cryofind import czii
 from cryofind.atomic import write_json
 from cryofind.errors import ConfigError, OutputError
-from cryofind.io import (
-    segmentation_zarr_path,
-    tomogram_zarr_path,
-    write_copick_config,
-    write_picks_overlay,
-    write_segmentation_zarr,
-    write_tomogram_zarr,
-)
-from cryofind.io.layout import RUNS_FOLDER
+from cryofind.io import write_copick_config
 from cryofind.memory import read_free_bytes
 from cryofind.pipeline.bodies import describe_objects, load_bodies
-from cryofind.pipeline.denoisers import load_denoise, prepare_denoiser
+from cryofind.pipeline.denoisers import FOLDER as DENOISER_FOLDER
+from cryofind.pipeline.denoisers import prepare_denoiser
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, hash_document, timestamp
+from cryofind.pipeline.simulated_runs import RunJob, has_runs, is_finished, make_run, remove_dead_staging
 from cryofind.progress import report_progress
-from cryofind.simulate import (
-    SIMULATOR_VERSION,
-    Body,
-    SimulatedRun,
-    SimulationRecipe,
-    generic_bodies,
-    simulate_run,
-)
-from cryofind.types import LabelVolume, ParticleSpec, Tomogram, VoxelGrid, check_run_name
-
-logger = logging.getLogger("cryofind")
+from cryofind.simulate import SIMULATOR_VERSION, Body, SimulationRecipe
+from cryofind.types import VoxelGrid, check_run_name
 
 MADE_BY = "cryofind simulate"
 CONFIG_NAME = "copick.json"
-RUN_RECORD_NAME = "simulation.json"
-TRUTH_USER, TRUTH_SESSION = "simulation", "0"
-SEGMENTATION_NAME = "truth"
-DENSITY_FLAVOUR = "density"
 # Measured peak of one run, in bytes per voxel: with halves and without.
 PEAK_BYTES_PER_VOXEL = {True: 45, False: 30}
+PROCESS_BYTES = 300e6  # of Python and its libraries
 LEAST_VOXELS = 16
 
 
@@ -87,81 +67,93 @@ class SimulationRequest:
         if min(self.shape_zyx) < LEAST_VOXELS:
             problem = f"is {','.join(map(str, self.shape_zyx))}, but every size must be {LEAST_VOXELS} or more"
             raise ConfigError("--shape", problem, "give more voxels")
+        self.run_name(1)
 
     def run_name(self, number: int) -> str:
         """Return the name of the n-th run, from 1."""
         return check_run_name(f"{self.name}_s{self.seed}_{number:04d}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What a process needs to make any run of the project."""
-
-    out: Path
-    recipe: SimulationRecipe
-    bodies: Mapping[str, Body]
-    specs: tuple[ParticleSpec, ...]
-    grid: VoxelGrid
-    seed: int
-    with_density: bool
-    fingerprint: str
-
-
-def simulate_project(recipe: SimulationRecipe, request: SimulationRequest, *, recipe_folder: Path) -> list[str]:
+def simulate_project(recipe: SimulationRecipe, request: SimulationRequest) -> list[str]:
     """Make the runs of a project that are not there yet; return a summary, a line each.
 
     Parameters
     ----------
     recipe
-        Ranges to draw from.
+        Ranges to draw from; relative paths of bodies are taken from the working folder.
     request
         How many, how large, where.
-    recipe_folder
-        Folder from which relative paths of bodies are taken.
 
     Raises
     ------
     ConfigError, TomogramError
-        If a body cannot be read or does not fit in the box.
+        If a body cannot be read or does not fit in the box, a tilt series could have fewer than three tilts, or a run
+        needs more memory than is free.
     OutputError
         If `out` holds something else, or runs of another recipe, seed or size; or the file system refuses.
     """
+    _refuse_few_tilts(recipe)
     grid = VoxelGrid.isotropic(request.shape_zyx, recipe.output.voxel_spacing_angstrom)
-    bodies = load_bodies(recipe, recipe_folder)
+    bodies = load_bodies(recipe)
     specs = describe_objects(recipe, bodies)
     _refuse_larger_than_box(bodies, recipe, grid)
-    made_from = {
-        "recipe": recipe.model_dump(mode="json"),
+    made_from = _describe_origin(recipe, bodies, request)
+    job = RunJob(request.out, recipe, bodies, specs, grid, request.seed, request.with_density, hash_document(made_from))
+    names = {number: request.run_name(number) for number in range(1, request.runs + 1)}
+    missing = {number: run for number, run in names.items() if not is_finished(job, run)}
+    if missing:
+        _refuse_beyond_memory(request, recipe)
+    record = {"made_by": MADE_BY, "name": request.name, "made_from": made_from}
+    _claim(request.out, record)
+    configuration = request.out / CONFIG_NAME
+    if not configuration.exists():
+        write_copick_config(configuration, name=request.name, objects=specs, overlay_root=request.out.absolute())
+    prepare_denoiser(recipe, bodies, specs, request.out, seed=request.seed)
+    notes = _make_runs(job, request, missing)
+    finished = {"finished": timestamp(), "environment": describe_environment()}
+    write_json(request.out / RECORD_NAME, {**record, **finished})
+    return [*notes, f"{request.runs} runs of {recipe.description or request.name} -> {configuration}"]
+
+
+def _describe_origin(
+    recipe: SimulationRecipe, bodies: Mapping[str, Body], request: SimulationRequest
+) -> dict[str, Any]:
+    """Return all that the runs depend on."""
+    document = recipe.model_dump(mode="json")
+    for species in document["species"].values():
+        species["body"] = Path(species["body"]).name  # where a file lies does not matter: its content is hashed
+    return {
+        "recipe": document,
         "bodies": hash_document({name: _describe_body(body) for name, body in bodies.items()}),
         "seed": request.seed,
         "shape_zyx": list(request.shape_zyx),
         "with_density": request.with_density,
         "simulator_version": SIMULATOR_VERSION,
     }
-    record = {"made_by": MADE_BY, "name": request.name, "made_from": made_from}
-    _claim(request.out, record)
-    write_copick_config(
-        request.out / CONFIG_NAME, name=request.name, objects=specs, overlay_root=request.out.absolute()
-    )
-    job = _Job(request.out, recipe, bodies, specs, grid, request.seed, request.with_density, hash_document(made_from))
-    prepare_denoiser(recipe, bodies, specs, request.out, seed=request.seed)
-    notes = _make_runs(job, request)
-    finished = {"finished": timestamp(), "environment": describe_environment()}
-    write_json(request.out / RECORD_NAME, {**record, **finished})
-    return [*notes, f"{request.runs} runs of {recipe.description or request.name} -> {request.out / CONFIG_NAME}"]
 
 
 def _claim(out: Path, record: dict[str, Any]) -> None:
-    """Take the folder, or take it over from a call that asked for the same."""
+    """Take the folder, or take it over from a call that asked for the same, or that has made nothing."""
     earlier = claim_folder(out, MADE_BY)
-    if not earlier:
-        write_json(out / RECORD_NAME, record)
-        return
     then, now = earlier.get("made_from"), record["made_from"]
-    if not isinstance(then, dict) or then != now or earlier.get("name") != record["name"]:
+    if earlier and then == now and earlier.get("name") == record["name"]:
+        return
+    if earlier and has_runs(out):
         keys = [key for key in now if not isinstance(then, dict) or then.get(key) != now[key]] or ["name"]
         problem = f"holds runs that were made with another {', '.join(keys).replace('_', ' ')}"
         raise OutputError(out, problem, "choose a new --out, or give what it was made with")
+    if earlier:
+        (out / CONFIG_NAME).unlink(missing_ok=True)
+        shutil.rmtree(out / DENOISER_FOLDER, ignore_errors=True)
+    write_json(out / RECORD_NAME, record)
+
+
+def _refuse_few_tilts(recipe: SimulationRecipe) -> None:
+    """Refuse ranges that a tilt series of a single image could be drawn from; steps go to both sides of 0."""
+    maximum, step = recipe.microscope.tilt_maximum_degrees.low, recipe.microscope.tilt_step_degrees.high
+    if maximum < step * (1 - 1e-6):
+        problem = f"{maximum:g} degrees at a step of {step:g} leave 1 tilt, and a tomogram needs 3"
+        raise ConfigError("microscope.tilt_maximum_degrees", problem, "raise it, or lower tilt_step_degrees")
 
 
 def _refuse_larger_than_box(bodies: Mapping[str, Body], recipe: SimulationRecipe, grid: VoxelGrid) -> None:
@@ -173,15 +165,23 @@ def _refuse_larger_than_box(bodies: Mapping[str, Body], recipe: SimulationRecipe
             raise ConfigError(f"species {name}: body", problem, "give a larger --shape, or another map")
 
 
-def _make_runs(job: _Job, request: SimulationRequest) -> list[str]:
+def _refuse_beyond_memory(request: SimulationRequest, recipe: SimulationRecipe) -> None:
+    needed, free = _peak_bytes(request, recipe), read_free_bytes()
+    if needed > free:
+        problem = f"needs {needed / 1e9:.1f} GB of memory for one run, and {free / 1e9:.1f} GB are free"
+        raise ConfigError(f"--shape {','.join(map(str, request.shape_zyx))}", problem, "give fewer voxels")
+
+
+def _peak_bytes(request: SimulationRequest, recipe: SimulationRecipe) -> int:
+    return math.prod(request.shape_zyx) * PEAK_BYTES_PER_VOXEL["denoised" in recipe.output.flavours]
+
+
+def _make_runs(job: RunJob, request: SimulationRequest, missing: Mapping[int, str]) -> list[str]:
     """Make what is missing, side by side; return notes."""
-    for stale in request.out.glob(".making-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    names = {number: request.run_name(number) for number in range(1, request.runs + 1)}
-    missing = {number: run for number, run in names.items() if not _is_finished(request.out, run)}
+    remove_dead_staging(request.out)
     notes = []
-    if len(missing) < len(names):
-        notes.append(f"{len(names) - len(missing)} of {len(names)} runs were there already")
+    if len(missing) < request.runs:
+        notes.append(f"{request.runs - len(missing)} of {request.runs} runs were there already")
     count = _choose_job_count(request, job, len(missing))
     with report_progress("simulating", len(missing)) as progress:
         for run, found in _each_done(job, missing, count):
@@ -190,14 +190,14 @@ def _make_runs(job: _Job, request: SimulationRequest) -> list[str]:
     return notes
 
 
-def _each_done(job: _Job, missing: Mapping[int, str], count: int) -> Iterator[tuple[str, list[str]]]:
+def _each_done(job: RunJob, missing: Mapping[int, str], count: int) -> Iterator[tuple[str, list[str]]]:
     if count <= 1:
         for number, run in missing.items():
-            yield run, _make_run(job, number, run)
+            yield run, make_run(job, number, run)
         return
     # spawn, not fork: threads of the numerical libraries do not survive a fork
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(_make_run, job, number, run): run for number, run in missing.items()}
+        futures = {pool.submit(make_run, job, number, run): run for number, run in missing.items()}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -208,85 +208,11 @@ def _each_done(job: _Job, missing: Mapping[int, str], count: int) -> Iterator[tu
             pool.shutdown(cancel_futures=True)
 
 
-def _choose_job_count(request: SimulationRequest, job: _Job, missing: int) -> int:
+def _choose_job_count(request: SimulationRequest, job: RunJob, missing: int) -> int:
     if request.jobs is not None:
         return max(1, min(request.jobs, missing))
-    needs_halves = "denoised" in job.recipe.output.flavours
-    bytes_per_run = math.prod(request.shape_zyx) * PEAK_BYTES_PER_VOXEL[needs_halves] + 3e8
-    by_memory = int(0.8 * read_free_bytes() / bytes_per_run)
+    by_memory = int(0.8 * read_free_bytes() / (_peak_bytes(request, job.recipe) + PROCESS_BYTES))
     return max(1, min(os.cpu_count() or 1, by_memory, missing))
-
-
-def _is_finished(out: Path, run: str) -> bool:
-    return (out / RUNS_FOLDER / run / RUN_RECORD_NAME).is_file()
-
-
-def _make_run(job: _Job, number: int, run: str) -> list[str]:
-    """Simulate and write one run; return what did not fit."""
-    simulated = simulate_run(
-        job.recipe,
-        job.bodies,
-        generic_bodies(),
-        job.specs,
-        job.grid,
-        run=run,
-        seed=(job.seed, number),
-        denoise=load_denoise(job.recipe, job.out),
-    )
-    with _staged(job.out, run) as root:
-        _write_run(root, run, job, simulated)
-    return list(simulated.sample.notes)
-
-
-@contextmanager
-def _staged(out: Path, run: str) -> Iterator[Path]:
-    """Yield a copick root to write a run below; the run appears in `out` when all of it is there."""
-    staging = out / f".making-{run}"
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        yield staging
-        target = out / RUNS_FOLDER / run
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(staging / RUNS_FOLDER / run, target)
-    except OSError as error:
-        advice = "free space or choose another --out; finished runs are kept"
-        raise OutputError(out, f"cannot be written ({error.strerror or error})", advice) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _write_run(root: Path, run: str, job: _Job, simulated: SimulatedRun) -> None:
-    spacing = job.grid.spacing_angstrom
-    tomograms = list(simulated.tomograms)
-    if job.with_density:
-        tomograms.append(Tomogram(run, simulated.sample.density_zyx, job.grid, DENSITY_FLAVOUR))
-    for tomogram in tomograms:
-        write_tomogram_zarr(tomogram_zarr_path(root, run, spacing, tomogram.flavour), tomogram)
-    particles = [spec for spec in job.specs if spec.is_particle]
-    write_picks_overlay(
-        root,
-        simulated.sample.picks,
-        user=TRUTH_USER,
-        session=TRUTH_SESSION,
-        voxel_spacings={run: spacing},
-        runs=(run,),
-        objects=[spec.name for spec in particles],
-    )
-    names = {spec.label: spec.name for spec in job.specs}
-    labels = LabelVolume(run, simulated.sample.labels_zyx, job.grid, names)
-    write_segmentation_zarr(
-        segmentation_zarr_path(root, run, spacing, TRUTH_USER, TRUTH_SESSION, SEGMENTATION_NAME), labels
-    )
-    counts = {spec.name: int((simulated.sample.picks.objects == spec.name).sum()) for spec in particles}
-    document = {
-        "run": run,
-        "made_from": job.fingerprint,
-        "parameters": simulated.recipe.model_dump(mode="json"),
-        "counts": counts,
-        "notes": list(simulated.sample.notes),
-    }
-    write_json(root / RUNS_FOLDER / run / RUN_RECORD_NAME, document)
 
 
 def _describe_body(body: Body) -> dict[str, Any]:

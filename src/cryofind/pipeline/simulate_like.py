@@ -16,8 +16,6 @@ import cryofind
 from cryofind.atomic import write_text
 from cryofind.config import parse_document
 from cryofind.errors import ConfigError, OutputError
-from cryofind.io.mrc import MRC_SUFFIXES
-from cryofind.io.structures import STRUCTURE_SUFFIXES
 from cryofind.pipeline.bodies import describe_objects, load_bodies
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.measuring import MeasuredTomogram, collect_all_tomograms, measure_entry, refuse_mixed_spacings
@@ -100,9 +98,9 @@ def simulate_like(like: LikeRequest, request: SimulationRequest) -> list[str]:
         text, lines = fit_to_tomograms(like)
         recipe = parse_document(SimulationRecipe, tomllib.loads(text), str(path))
         # Without runs this only takes the folder, or refuses it.
-        simulate_project(recipe, replace(request, runs=0), recipe_folder=path.parent)
+        simulate_project(recipe, replace(request, runs=0))
         write_text(path, text)
-    return [*lines, *simulate_project(recipe, request, recipe_folder=path.parent)]
+    return [*lines, *simulate_project(recipe, request)]
 
 
 def save_fitted_recipe(like: LikeRequest, path: Path) -> list[str]:
@@ -141,7 +139,7 @@ def fit_to_tomograms(like: LikeRequest) -> tuple[str, list[str]]:
     """
     start_path = find_recipe(like.recipe)
     start = load_recipe(start_path, like.settings)
-    bodies = load_bodies(start, start_path.parent)
+    bodies = load_bodies(start)
     findings = [
         measure_entry(entry, like.selection, usual_spacing_angstrom=start.output.voxel_spacing_angstrom)
         for entry in collect_all_tomograms(like.inputs, like.selection)
@@ -151,7 +149,7 @@ def fit_to_tomograms(like: LikeRequest) -> tuple[str, list[str]]:
     fits = _fit(start, stages, like)
     fitted = combine_fits(start, [finding.measured for finding in findings], fits)
     description = f"Like {', '.join(finding.run for finding in findings)}; species of {start_path.stem}"
-    recipe = _with_absolute_bodies(fitted.recipe, start_path.parent).model_copy(update={"description": description})
+    recipe = fitted.recipe.model_copy(update={"description": description})
     lines = [line for finding, fit in zip(findings, fits, strict=True) for line in _describe(finding, fit)]
     header = [
         f"Fitted by `cryofind simulate --like`, cryofind {cryofind.__version__}. Change what you know better, then:",
@@ -205,16 +203,6 @@ def _mapping(jobs: int, progress: Progress) -> Iterator[Map]:
             raise ConfigError("--jobs", problem, "the memory may be full: try --jobs 1") from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _with_absolute_bodies(recipe: SimulationRecipe, folder: Path) -> SimulationRecipe:
-    """Return a recipe that finds its maps and atomic models from any folder."""
-    species = {}
-    for name, one in recipe.species.items():
-        is_file = Path(one.body).suffix.lower() in {*MRC_SUFFIXES, *STRUCTURE_SUFFIXES}
-        body = str((folder / one.body).absolute()) if is_file else one.body
-        species[name] = one.model_copy(update={"body": body})
-    return recipe.model_copy(update={"species": species})
 
 
 def _describe(finding: MeasuredTomogram, fit: Fit) -> list[str]:

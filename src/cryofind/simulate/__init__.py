@@ -3,7 +3,8 @@
 from cryofind.simulate.body import Body
 from cryofind.simulate.densities import body_from_atoms, body_from_map, body_names, load_body
 from cryofind.simulate.distractors import generic_bodies
-from cryofind.simulate.recipe import Range, SimulationRecipe, SpeciesRecipe, find_recipe, load_recipe, recipe_names
+from cryofind.simulate.recipe import Range, SimulationRecipe, SpeciesRecipe
+from cryofind.simulate.recipe_files import find_recipe, load_recipe, recipe_names
 from cryofind.simulate.run import SIMULATOR_VERSION, SimulatedRun, simulate_run, simulate_volumes
 from cryofind.simulate.sample import MEMBRANE, Sample, make_sample
 

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryofind.simulate.globules import count_globules, draw_globule_masses, render_globules
-from cryofind.simulate.occupancy import Occupancy
-from cryofind.simulate.slab import Slab
+from cryofind.simulate.scene import Scene
 from cryofind.simulate.surfaces import HALF_THICKNESS_ANGSTROM, Surface, Vesicle
 from cryofind.types import VoxelGrid
 
@@ -24,10 +23,10 @@ HEAD_DISTANCE_ANGSTROM = 19.0
 HEAD_SIGMA_ANGSTROM = 6.5
 # Height of the head groups, and depth of the tails, above ice and relative to solid protein. Their sum is fixed by
 # chemistry: two POPC molecules (C42 H82 N O8 P; 172 Angstrom of elastic forward scattering each, sum of the atoms'
-# Doyle-Turner factors, times 47.88 V A^2) on 65 A^2 make 254 V A; the 38 A of ice (4.5 V) that they displace leave
-# 82 V A, as much as 33 A of solid protein (2.5 V above ice by the same count). The profile below sums up to 31 A.
-HEAD_HEIGHT = 1.0
-TAIL_DEPTH = 0.1
+# Doyle-Turner factors, times 47.88 V A^2) on 65 A^2 make 253 V A; the 38 A of ice (4.53 V) that they displace leave
+# 81 V A, as much as 22.6 A of solid protein (`PROTEIN_VOLTS_ABOVE_ICE`). The profile below sums up to 22.7 A.
+HEAD_HEIGHT = 0.74
+TAIL_DEPTH = 0.07
 TAIL_SIGMA_ANGSTROM = 8.0
 REACH_ANGSTROM = HEAD_DISTANCE_ANGSTROM + 3.5 * HEAD_SIGMA_ANGSTROM
 
@@ -67,45 +66,33 @@ class MembranePainter:
 
     Parameters
     ----------
-    density_zyx
-        Mass density above ice, 1 = solid protein, float32; added to.
-    labels_zyx
-        Labels, uint8; written to.
-    occupancy
-        What is taken; the bilayers are added to it.
-    grid
-        Of all volumes.
-    slab
-        The layer of ice, which cuts the membranes off.
+    scene
+        What is drawn into; its ice cuts the membranes off.
     contrast
         Factor on the profile.
     label
         Of membranes; 0: none is written.
     """
 
-    density_zyx: Floats32
-    labels_zyx: NDArray[np.uint8]
-    occupancy: Occupancy
-    grid: VoxelGrid
-    slab: Slab
+    scene: Scene
     contrast: float
     label: int
 
     def paint(self, surface: Surface) -> None:
         """Draw a bilayer."""
-        spacing = self.grid.spacing_angstrom
+        spacing = self.scene.grid.spacing_angstrom
         blur = spacing / np.sqrt(12)  # a voxel is the mean over its width
-        for box, distance, presence in _Lattice.around(surface, self.grid).find_near(
+        for box, distance, presence in _Lattice.around(surface, self.scene.grid).find_near(
             surface, REACH_ANGSTROM + 2 * blur
         ):
             presence *= self._lies_in_ice(box)
             profile = bilayer_profile(distance, blur_angstrom=float(blur))
             profile *= presence * np.float32(self.contrast)
-            self.density_zyx[box] += profile
+            self.scene.density_zyx[box] += profile
             is_membrane = (np.abs(distance) <= HALF_THICKNESS_ANGSTROM) & (presence > 0.5)
-            self.occupancy.taken_zyx[box] |= is_membrane
+            self.scene.occupancy.taken_zyx[box] |= is_membrane
             if self.label:
-                labels = self.labels_zyx[box]
+                labels = self.scene.labels_zyx[box]
                 labels[is_membrane & (labels == 0)] = self.label
 
     def add_protein(self, surface: Surface, share_of_area: float, random: np.random.Generator) -> None:
@@ -125,18 +112,19 @@ class MembranePainter:
         self._add_globules(vesicle.draw_points_within(count, random), draw_globule_masses(count, random))
 
     def _add_globules(self, points: Floats, masses: Floats) -> None:
-        is_inside = self.slab.contains(points)
+        is_inside = self.scene.slab.contains(points)
         points, masses = points[is_inside], masses[is_inside]
-        render_globules(self.density_zyx, self.grid, points, masses)
-        cells = np.clip(self.grid.nearest_indices_from_positions(points), 0, np.asarray(self.grid.shape_zyx) - 1)
-        self.occupancy.taken_zyx[tuple(cells.T)] = True
+        grid = self.scene.grid
+        render_globules(self.scene.density_zyx, grid, points, masses)
+        cells = np.clip(grid.nearest_indices_from_positions(points), 0, np.asarray(grid.shape_zyx) - 1)
+        self.scene.occupancy.taken_zyx[tuple(cells.T)] = True
 
     def _lies_in_ice(self, box: Box) -> NDArray[np.bool_]:
         z, y, x = (
             np.arange(part.start, part.stop) * spacing
-            for part, spacing in zip(box, self.grid.spacing_zyx_angstrom, strict=True)
+            for part, spacing in zip(box, self.scene.grid.spacing_zyx_angstrom, strict=True)
         )
-        low, high = self.slab.faces_angstrom(y[:, None], x)
+        low, high = self.scene.slab.faces_angstrom(y[:, None], x)
         return np.asarray((low <= z[:, None, None]) & (z[:, None, None] <= high))
 
 

@@ -10,6 +10,12 @@ Floats = NDArray[np.float64]
 # Partial specific volume of protein, 0.73 cm^3/g, as Angstrom^3 per kilodalton (Harpaz et al., Structure 2, 641, 1994).
 CUBIC_ANGSTROM_PER_KILODALTON = 1212.0
 
+# Mean inner potential of solid protein less that of ice, volts: the middle of the recipes' range, and the unit in which
+# everything else that scatters is given. Isolated atoms (scattering factors at zero angle of Peng et al., Acta Cryst.
+# A52, 257 (1996), times 47.88 V A^2 over the volume) give 8.1 V for the average residue of 110 Da in 133 A^3, and 4.5 V
+# for ice; bonds, and a measured 3.5 V of ice, make it uncertain.
+PROTEIN_VOLTS_ABOVE_ICE = 3.6
+
 
 @dataclass(frozen=True, eq=False)
 class Body:

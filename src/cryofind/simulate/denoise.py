@@ -60,7 +60,7 @@ def wiener_denoise(
     shape = half_1_zyx.shape
     spectrum = rfftn(half_1_zyx, workers=FOURIER_THREADS)
     spectrum_2 = rfftn(half_2_zyx, workers=FOURIER_THREADS)
-    shells = _Shells(shape, spacing_angstrom)
+    shells = Shells(shape)
     correlation = settle_correlation(shells.correlate(spectrum, spectrum_2))
     spectrum += spectrum_2
     del spectrum_2
@@ -104,16 +104,6 @@ def _halve(volume_zyx: Volume) -> Volume:
     return padded
 
 
-def fourier_shell_correlation(half_1_zyx: Volume, half_2_zyx: Volume, spacing_angstrom: float) -> tuple[Floats, Floats]:
-    """Return frequencies (1/Angstrom) and the correlation of two volumes on shells of one voxel of the longest side.
-
-    The last shell holds everything beyond the highest frequency along an axis.
-    """
-    shells = _Shells(half_1_zyx.shape, spacing_angstrom)
-    spectra = (rfftn(half, workers=FOURIER_THREADS) for half in (half_1_zyx, half_2_zyx))
-    return shells.frequencies, shells.correlate(*spectra)
-
-
 def settle_correlation(correlation: Floats) -> Floats:
     """Return a shell correlation smoothed, between 0 and 1, and never rising towards higher resolution.
 
@@ -125,14 +115,22 @@ def settle_correlation(correlation: Floats) -> Floats:
     return np.clip(np.maximum.accumulate(smooth[::-1])[::-1], 0.0, 1.0)
 
 
-class _Shells:
-    """Shells of equal frequency in the half-space of `rfftn`, gone through one z at a time to save memory."""
+class Shells:
+    """Shells of equal frequency in the half-space of `rfftn`, gone through one z at a time to save memory.
 
-    def __init__(self, shape_zyx: tuple[int, ...], spacing_angstrom: float) -> None:
+    A shell is as wide as one voxel of the longest side's spectrum; the last holds everything beyond the highest
+    frequency along an axis.
+
+    Parameters
+    ----------
+    shape_zyx
+        Of the volumes that were transformed.
+    """
+
+    def __init__(self, shape_zyx: tuple[int, ...]) -> None:
         depth, rows, columns = shape_zyx
         longest = max(shape_zyx)
         self.count = longest // 2 + 1
-        self.frequencies = np.arange(self.count) / (longest * spacing_angstrom)
         self._squares_z = (np.fft.fftfreq(depth) * longest) ** 2
         y, x = np.fft.fftfreq(rows) * longest, np.fft.rfftfreq(columns) * longest
         self._squares_yx = (y[:, None] ** 2 + x**2).astype(np.float32)

@@ -73,7 +73,6 @@ def fit_body(
     *,
     mass_kilodalton: float,
     bead_count: int | None = None,
-    core_radius_angstrom: float = 0.0,
 ) -> Body:
     """Return the body whose beads are the most likely Gaussian mixture of weighted points.
 
@@ -89,12 +88,10 @@ def fit_body(
         Of the whole, as protein.
     bead_count
         Number of beads; None: one for every 5 kDa, 8 to 256.
-    core_radius_angstrom
-        Of a hollow core; 0 for none.
     """
     count = bead_count or choose_bead_count(mass_kilodalton)
     beads = fit_mixture(np.asarray(points_zyx_angstrom, np.float64), np.asarray(weights, np.float64), count)
-    return _make_body(name, beads, mass_kilodalton, core_radius_angstrom)
+    return _make_body(name, beads, mass_kilodalton, 0.0)
 
 
 def body_from_map(
@@ -104,7 +101,6 @@ def body_from_map(
     *,
     mass_kilodalton: float,
     bead_count: int | None = None,
-    core_radius_angstrom: float | None = None,
 ) -> Body:
     """Return the body of a molecule from its density map, in the orientation of the map.
 
@@ -123,8 +119,6 @@ def body_from_map(
         Of the molecule, as protein.
     bead_count
         Number of beads; None: one for every 5 kDa, 8 to 256.
-    core_radius_angstrom
-        Of a hollow core; None: measured.
 
     Raises
     ------
@@ -134,7 +128,7 @@ def body_from_map(
     """
     spacing = np.broadcast_to(np.asarray(spacing_angstrom, dtype=np.float64), 3)
     density, spacing = clean_density(name, density_zyx, spacing, mass_kilodalton)
-    return _fit_density(name, density, spacing, mass_kilodalton, bead_count, core_radius_angstrom)
+    return _fit_density(name, density, spacing, mass_kilodalton, bead_count)
 
 
 def body_from_atoms(
@@ -183,7 +177,7 @@ def body_from_atoms(
     grid_angstrom = max(ATOM_GRID_ANGSTROM, span / MAX_ATOM_GRID)
     density = _lay_out_atoms(positions, masses, grid_angstrom)
     density, spacing = clean_density(name, density, np.full(3, grid_angstrom), mass)
-    return _fit_density(name, density, spacing, mass, bead_count, None)
+    return _fit_density(name, density, spacing, mass, bead_count)
 
 
 def choose_bead_count(mass_kilodalton: float) -> int:
@@ -204,9 +198,7 @@ def _lay_out_atoms(positions_zyx_angstrom: Floats, masses: Floats, grid_angstrom
     return np.asarray(ndimage.gaussian_filter(counted, ATOM_SIGMA_ANGSTROM / grid_angstrom, mode="constant"))
 
 
-def _fit_density(
-    name: str, density: Floats, spacing: Floats, mass: float, bead_count: int | None, core_radius: float | None
-) -> Body:
+def _fit_density(name: str, density: Floats, spacing: Floats, mass: float, bead_count: int | None) -> Body:
     inside = density > 0
     points, weights = np.argwhere(inside) * spacing, density[inside]
     # Fewer than four voxels to a bead say nothing about where it lies.
@@ -216,7 +208,7 @@ def _fit_density(
     padded = np.pad(density, rounds)
     around = ndimage.binary_dilation(padded > 0, iterations=rounds)
     beads = refine_beads(beads, (np.argwhere(around) - rounds) * spacing, padded[around])
-    return _make_body(name, beads, mass, find_core_radius(beads) if core_radius is None else core_radius)
+    return _make_body(name, beads, mass, find_core_radius(beads))
 
 
 def _make_body(name: str, beads: Beads, mass_kilodalton: float, core_radius_angstrom: float) -> Body:

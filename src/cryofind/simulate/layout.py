@@ -1,7 +1,8 @@
 """Where particles lie: as many as asked for, some beside their like, none far into another."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from cryofind.simulate.recipe import Range, SampleRecipe, SpeciesRecipe
 from cryofind.simulate.slab import Slab
 
 Floats = NDArray[np.float64]
+Item = TypeVar("Item")
 
 # Places looked at before a particle is given up, and how many of them are looked at together, with one orientation.
 TRIES = 320
@@ -206,19 +208,45 @@ def random_rotations(count: int, random: np.random.Generator) -> Floats:
     return np.ascontiguousarray(np.moveaxis(np.array(rows), -1, 0))
 
 
+def place_until_full(items: Iterable[Item], place: Callable[[Item], bool]) -> int:
+    """Place one item after another, until `FAILURES_IN_A_ROW` of them have found no place; the rest is given up.
+
+    Parameters
+    ----------
+    items
+        What to place; taken one by one.
+    place
+        Places an item and returns whether there was room.
+
+    Returns
+    -------
+    int
+        Number of items that found a place.
+    """
+    placed = failures = 0
+    for item in items:
+        is_placed = place(item)
+        placed += is_placed
+        failures = 0 if is_placed else failures + 1
+        if failures == FAILURES_IN_A_ROW:
+            break
+    return placed
+
+
 def _place_kind(
     body: Body, recipe: SpeciesRecipe, wanted: int, placer: Placer, random: np.random.Generator
 ) -> Placement:
-    positions, rotations = np.empty((wanted, 3)), np.empty((wanted, 3, 3))
-    count = failures = 0
-    for _ in range(wanted):
-        if failures == FAILURES_IN_A_ROW:
-            break
-        is_beside = random.random() < recipe.clustering.value and count > 0
+    found: list[tuple[Floats, Floats]] = []
+
+    def place(_: int) -> bool:
+        is_beside = random.random() < recipe.clustering.value and len(found) > 0
         beside = recipe.neighbour_distance_angstrom if is_beside else None
-        found = placer.place(body, random, kin=Kin(positions[:count], recipe.least_distance_angstrom.value, beside))
-        failures = failures + 1 if found is None else 0
-        if found is not None:
-            positions[count], rotations[count] = found
-            count += 1
-    return Placement(positions[:count], rotations[:count], wanted)
+        positions = np.array([position for position, _ in found]).reshape(-1, 3)
+        room = placer.place(body, random, kin=Kin(positions, recipe.least_distance_angstrom.value, beside))
+        if room is not None:
+            found.append(room)
+        return room is not None
+
+    place_until_full(range(wanted), place)
+    positions, rotations = np.array([part for part, _ in found]), np.array([part for _, part in found])
+    return Placement(positions.reshape(-1, 3), rotations.reshape(-1, 3, 3), wanted)

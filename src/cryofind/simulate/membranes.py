@@ -5,15 +5,15 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryofind.simulate.bilayer import MembranePainter
+from cryofind.simulate.layout import place_until_full
 from cryofind.simulate.occupancy import Occupancy
 from cryofind.simulate.recipe import SurroundingsRecipe
+from cryofind.simulate.scene import Scene
 from cryofind.simulate.slab import Slab
 from cryofind.simulate.surfaces import HALF_THICKNESS_ANGSTROM, Sheet, Surface, Vesicle
 from cryofind.simulate.waves import Waves, draw_directions
-from cryofind.types import VoxelGrid
 
 Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 
 # Places looked at for a membrane that shall not run into another or into carbon, points on it that are looked at, and
 # the share of them that may.
@@ -29,27 +29,14 @@ SHARE_CUT = 0.3  # of vesicles that the ice would hold: their place is not kept 
 
 
 def add_membranes(
-    density_zyx: Floats32,
-    labels_zyx: NDArray[np.uint8],
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    recipe: SurroundingsRecipe,
-    count_factor: float,
-    random: np.random.Generator,
-    *,
-    label: int,
+    scene: Scene, recipe: SurroundingsRecipe, count_factor: float, random: np.random.Generator, *, label: int
 ) -> list[str]:
     """Add vesicles and sheets to a sample, in place.
 
     Parameters
     ----------
-    density_zyx, labels_zyx, occupancy
+    scene
         What is added to.
-    grid
-        Of all volumes.
-    slab
-        The layer of ice.
     recipe
         Drawn.
     count_factor
@@ -64,12 +51,12 @@ def add_membranes(
     list of str
         What did not fit, a line each.
     """
-    painter = MembranePainter(density_zyx, labels_zyx, occupancy, grid, slab, recipe.membrane_contrast.value, label)
+    painter = MembranePainter(scene, recipe.membrane_contrast.value, label)
     wanted = int(recipe.vesicle_count.value * count_factor + random.random())
-    vesicles = _draw_vesicles(wanted, occupancy, slab, recipe, random)
+    vesicles = _draw_vesicles(wanted, scene, recipe, random)
     within = [_draw_vesicle_within(outer, random) for outer in vesicles if random.random() < SHARE_WITHIN_ANOTHER]
     sheets_wanted = int(recipe.membrane_sheet_count.value * count_factor + random.random())
-    sheets = _draw_sheets(sheets_wanted, vesicles, occupancy, slab, random)
+    sheets = _draw_sheets(sheets_wanted, vesicles, scene, random)
     surfaces: list[Surface] = [*vesicles, *within, *sheets]
     for surface in surfaces:
         painter.paint(surface)
@@ -81,35 +68,40 @@ def add_membranes(
     return [f"room for {placed} of {asked} {what}" for placed, asked, what in counts if placed < asked]
 
 
-def _draw_vesicles(
-    wanted: int, occupancy: Occupancy, slab: Slab, recipe: SurroundingsRecipe, random: np.random.Generator
-) -> list[Vesicle]:
+def _draw_vesicles(wanted: int, scene: Scene, recipe: SurroundingsRecipe, random: np.random.Generator) -> list[Vesicle]:
     """Return vesicles that do not run into each other or into what is there."""
     vesicles: list[Vesicle] = []
-    for _ in range(wanted):
+
+    def place(_: int) -> bool:
         radius = recipe.vesicle_radius_angstrom.draw(random)
         for _ in range(TRIES):
-            candidate = _draw_vesicle(radius, slab, random)
-            if all(_are_apart(candidate, other) for other in vesicles) and _is_free(candidate, occupancy, random):
+            candidate = _draw_vesicle(radius, scene.slab, random)
+            is_apart = all(_are_apart(candidate, other) for other in vesicles)
+            if is_apart and _is_free(candidate, scene.occupancy, random):
                 vesicles.append(candidate)
-                break
+                return True
+        return False
+
+    place_until_full(range(wanted), place)
     return vesicles
 
 
-def _draw_sheets(
-    wanted: int, vesicles: list[Vesicle], occupancy: Occupancy, slab: Slab, random: np.random.Generator
-) -> list[Sheet]:
+def _draw_sheets(wanted: int, vesicles: list[Vesicle], scene: Scene, random: np.random.Generator) -> list[Sheet]:
     """Return sheets that run neither into vesicles, nor into each other or what is there."""
     sheets: list[Sheet] = []
-    for _ in range(wanted):
+
+    def place(_: int) -> bool:
         for _ in range(TRIES):
-            candidate = _draw_sheet(slab, random)
-            points, _ = candidate.draw_points(PROBES, random)
+            candidate = _draw_sheet(scene.slab, random)
+            points = candidate.draw_points(PROBES, random)[0]
             within = sum(int(_lies_within(points, vesicle).sum()) for vesicle in vesicles)
             is_apart = within <= GREATEST_SHARE_WITHIN * PROBES and not any(_crosses(points, other) for other in sheets)
-            if is_apart and _is_free(candidate, occupancy, random):
+            if is_apart and _is_free(candidate, scene.occupancy, random):
                 sheets.append(candidate)
-                break
+                return True
+        return False
+
+    place_until_full(range(wanted), place)
     return sheets
 
 

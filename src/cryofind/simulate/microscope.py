@@ -132,9 +132,7 @@ def image_sample(
     grid
         Of the density.
     microscope
-        Drawn: every range is a number. Solid protein lies about 3.6 V above ice: isolated atoms (scattering factors at
-        zero angle of Peng et al., Acta Cryst. A52, 257 (1996), times 47.88 V A^2 over the volume) give 8.1 V for the
-        average residue of 110 Da in 133 A^3, and 4.5 V for ice; bonds and a measured 3.5 V of ice make it uncertain.
+        Drawn: every range is a number. For the potential of protein see `body.PROTEIN_VOLTS_ABOVE_ICE`.
     random
         Source of all randomness.
 
@@ -263,7 +261,10 @@ class _Camera:
         return np.asarray(counted * transmitted * np.maximum(1 + contrast_yx, LEAST_INTENSITY), np.float64)
 
     def _path_angstrom_yx(self, tilt_degrees: float) -> Images:
-        """Return the path of the tilted beam through the layer; beyond the box the layer repeats itself along x."""
+        """Return the path of the tilted beam through the layer; beyond the box the layer repeats itself along x.
+
+        A layer that is tilted along x repeats with a step at the side of the box, as in the projections.
+        """
         columns = self.thickness_angstrom_yx.shape[1]
         tilt = np.deg2rad(tilt_degrees)
         middle = (columns - 1) / 2

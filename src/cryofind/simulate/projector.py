@@ -40,8 +40,9 @@ class Projector:
         Tilt angles, degrees, shape (T,), between -90 and 90.
     is_periodic
         Whether the sample goes on beyond the box by repeating itself along x, as needed to fill the field of view at
-        high tilt with as much material as in its middle. Without it the box is all there is, and what falls beside
-        the detector is lost: right for a reconstruction.
+        high tilt with as much material as in its middle. A layer of ice that rises along x repeats with a step at the
+        side of the box: where the beam crosses it, at the sides of highly tilted images, there is a seam. Without it
+        the box is all there is, and what falls beside the detector is lost: right for a reconstruction.
 
     Raises
     ------

@@ -4,18 +4,14 @@ A recipe is a TOML file with the tables below. A value is a number or a range `[
 puts a number drawn from each range in its place, so what a run was made with is a recipe again, and can be made again.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from cryofind.config import StageConfig, apply_setting, parse_document, read_recipe
-from cryofind.errors import ConfigError, advise_known_names
+from cryofind.config import StageConfig
 
-RECIPES_FOLDER = Path(__file__).parent / "recipes"
 Flavour = Literal["wbp", "ctfdeconvolved", "denoised"]
 Table = TypeVar("Table", bound=BaseModel)
 
@@ -107,6 +103,7 @@ _LOGARITHMIC = Limits(above=0.0)
 LogarithmicRange = Annotated[Range, AfterValidator(_LOGARITHMIC)]  # drawn uniformly in the logarithm
 NonNegativeRange = Annotated[Range, AfterValidator(Limits(0.0))]
 FractionRange = Annotated[Range, AfterValidator(Limits(0.0, 1.0))]
+SlabTiltRange = Annotated[Range, AfterValidator(Limits(-30.0, 30.0))]
 
 
 class SpeciesRecipe(StageConfig):
@@ -127,8 +124,8 @@ class SampleRecipe(StageConfig):
     """The layer of ice and how densely it is filled."""
 
     slab_thickness_angstrom: PositiveRange = Range.of(690, 1250)
-    slab_tilt_y_degrees: AnyRange = Range.of(-6, 6)  # rise of the slab along y ...
-    slab_tilt_x_degrees: AnyRange = Range.of(-6, 6)  # ... and along x
+    slab_tilt_y_degrees: SlabTiltRange = Range.of(-6, 6)  # rise of the slab along y ...
+    slab_tilt_x_degrees: SlabTiltRange = Range.of(-6, 6)  # ... and along x
     slab_offset_angstrom: AnyRange = Range.of(-310, 0)  # of its middle from the middle of the box along z
     crowding: PositiveRange = Range.of(1)  # factor on the counts of all species
     overlap: FractionRange = Range.of(0.0, 0.04)  # share of a particle that may lie within others
@@ -160,7 +157,7 @@ class MicroscopeRecipe(StageConfig):
     """Tilt scheme, optics, dose and detector."""
 
     tilt_maximum_degrees: Annotated[Range, AfterValidator(Limits(high=80.0, above=0.0))] = Range.of(45)
-    tilt_step_degrees: PositiveRange = Range.of(3)
+    tilt_step_degrees: Annotated[Range, AfterValidator(Limits(0.25))] = Range.of(3)
     dropped_tilts: NonNegativeRange = Range.of(0, 2)
     total_dose_electrons_per_square_angstrom: PositiveRange = Range.of(55, 72)
     defocus_micrometre: PositiveRange = Range.of(2, 5)  # positive is underfocus
@@ -205,7 +202,16 @@ class OutputRecipe(StageConfig):
     """What is written of a run."""
 
     voxel_spacing_angstrom: float = Field(10.012, gt=0)
-    flavours: tuple[Flavour, ...] = ("denoised",)  # several make a project that `--tomogram` must choose from
+    flavours: tuple[Flavour, ...] = Field(
+        ("denoised",), min_length=1
+    )  # several make a project that `--tomogram` must choose from
+
+    @field_validator("flavours")
+    @classmethod
+    def _refuse_repeats(cls, flavours: tuple[Flavour, ...]) -> tuple[Flavour, ...]:
+        if len(set(flavours)) < len(flavours):
+            raise PydanticCustomError("flavours", "should name each flavour once")
+        return flavours
 
 
 class SimulationRecipe(StageConfig):
@@ -249,45 +255,3 @@ def _draw_table(table: Table, random: np.random.Generator) -> Table:
         elif isinstance(value, dict):
             changes[name] = {key: _draw_table(member, random) for key, member in value.items()}
     return table.model_copy(update=changes)
-
-
-def recipe_names() -> tuple[str, ...]:
-    """Return the names of the recipes that come with the package."""
-    return tuple(sorted(path.stem for path in RECIPES_FOLDER.glob("*.toml")))
-
-
-def find_recipe(name: str | Path) -> Path:
-    """Return the file of a shipped recipe, or the path itself if it ends in `.toml`.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such recipe, with the nearest known one.
-    """
-    if Path(name).suffix == ".toml":
-        return Path(name)
-    if str(name) in recipe_names():
-        return RECIPES_FOLDER / f"{name}.toml"
-    raise ConfigError(
-        f"recipe '{name}'", "is neither shipped nor a .toml file", advise_known_names(str(name), recipe_names())
-    )
-
-
-def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> SimulationRecipe:
-    """Return a shipped recipe or one of the user's, changed by `table.key=value` settings.
-
-    Paths of bodies are taken from the folder of the recipe.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such recipe, a key is unknown or a value does not fit.
-    """
-    path = find_recipe(name)
-    document = read_recipe(path)
-    for setting in settings:
-        apply_setting(document, setting)
-    recipe = parse_document(SimulationRecipe, document, str(path))
-    if not recipe.species:
-        raise ConfigError(f"{path}: species", "is empty", "add a table [species.NAME]")
-    return recipe

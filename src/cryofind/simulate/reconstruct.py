@@ -121,6 +121,10 @@ def weight_images(images_tyx: Images, tilts_degrees: NDArray[np.float64], depth_
     see the same Fourier components of a box of that depth (the limit of the exact filter of Harauz and van Heel, Optik
     73, 146 (1986)); a ramp down to 0 would take away what is larger than the box is deep.
 
+    The filter is circular along x, without padding: the ends of a row act on each other. That is accepted, because the
+    sample goes on beyond the box (`Projector`), so that an image is about as bright at one end as at the other, and
+    because the kernel of the ramp falls with the square of the distance: what suffers lies at the sides of the box.
+
     Parameters
     ----------
     images_tyx

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from cryofind.simulate.body import Body
 from cryofind.simulate.layout import Placement, place_species
-from cryofind.simulate.occupancy import Occupancy
 from cryofind.simulate.recipe import SimulationRecipe
 from cryofind.simulate.render import render_body
+from cryofind.simulate.scene import Scene
 from cryofind.simulate.slab import Slab
 from cryofind.simulate.surroundings import add_structures, fill_with_crowd, thickness_map
 from cryofind.types import ParticleSpec, Picks, VoxelGrid
@@ -75,27 +75,26 @@ def make_sample(
     random
         Source of all randomness.
     """
-    density = np.zeros(grid.shape_zyx, np.float32)
-    labels = np.zeros(grid.shape_zyx, np.uint8)
     label_of = {spec.name: spec.label for spec in specs}
     slab = Slab.build(recipe.sample, grid)
-    occupancy = Occupancy(grid)
-    notes = add_structures(
-        density, labels, occupancy, grid, slab, recipe.surroundings, random, label=label_of.get(MEMBRANE, 0)
-    )
+    scene = Scene.empty(slab)
+    notes = add_structures(scene, recipe.surroundings, random, label=label_of.get(MEMBRANE, 0))
     scaled = {
         name: body.scaled(recipe.species[name].size.value, recipe.species[name].contrast.value)
         for name, body in bodies.items()
     }
-    placements = place_species(scaled, recipe.species, recipe.sample, slab, occupancy, random)
+    placements = place_species(scaled, recipe.species, recipe.sample, slab, scene.occupancy, random)
     for name, placement in placements.items():
         for position, rotation in zip(placement.positions_zyx_angstrom, placement.rotations_zyx, strict=True):
-            render_body(density, labels, grid, scaled[name], rotation, position, label=label_of[name])
+            render_body(
+                scene.density_zyx, scene.labels_zyx, grid, scaled[name], rotation, position, label=label_of[name]
+            )
         if placement.wanted > len(placement):
             notes.append(f"room for {len(placement)} of {placement.wanted} {name}")
-    notes += fill_with_crowd(density, labels, occupancy, grid, slab, recipe.surroundings, distractors, random)
-    thickness = thickness_map(grid, slab, recipe.surroundings, random)
-    return Sample(density, labels, thickness, grid, _list_picks(placements, run, specs), tuple(notes))
+    notes += fill_with_crowd(scene, recipe.surroundings, distractors, random)
+    thickness = thickness_map(slab, recipe.surroundings, random)
+    picks = _list_picks(placements, run, specs)
+    return Sample(scene.density_zyx, scene.labels_zyx, thickness, grid, picks, tuple(notes))
 
 
 def _list_picks(placements: Mapping[str, Placement], run: str, specs: Sequence[ParticleSpec]) -> Picks:

@@ -137,15 +137,6 @@ class Slab:
         missing = max(0, count - len(drawn))
         return np.concatenate([drawn[:count], np.tile(self._center(), (missing, 1))])
 
-    def mask_zyx(self) -> NDArray[np.bool_]:
-        """Return the voxels whose centre lies in the layer, in the shape of the grid."""
-        heights, y, x = (
-            np.arange(size) * spacing
-            for size, spacing in zip(self.grid.shape_zyx, self.grid.spacing_zyx_angstrom, strict=True)
-        )
-        low, high = self.faces_angstrom(y[:, None], x)
-        return np.asarray((low <= heights[:, None, None]) & (heights[:, None, None] <= high) & (low < high))
-
     def _center(self) -> Floats:
         _, depth, width = self.grid.extent_zyx_angstrom
         low, high = self.faces_angstrom(depth / 2, width / 2)

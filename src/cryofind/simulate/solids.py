@@ -5,22 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryofind.simulate.occupancy import Occupancy
+from cryofind.simulate.body import PROTEIN_VOLTS_ABOVE_ICE
+from cryofind.simulate.layout import place_until_full
 from cryofind.simulate.recipe import SurroundingsRecipe
+from cryofind.simulate.scene import Scene
 from cryofind.simulate.slab import Slab
 from cryofind.simulate.waves import Waves, draw_directions
-from cryofind.types import VoxelGrid
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 
 # Mean inner potentials, volts: vitreous ice from its isolated atoms (Vulovic et al., J. Struct. Biol. 183, 19, 2013),
 # amorphous carbon measured (Wanner et al., Ultramicroscopy 106, 341, 2006), gold from its isolated atoms (Doyle-Turner
-# factor 10.6 A times 47.88 V A^2 on 17.0 A^3). Protein: above ice, the middle of the recipes' range.
+# factor 10.6 A times 47.88 V A^2 on 17.0 A^3).
 ICE_VOLTS = 4.53
 CARBON_VOLTS = 9.09
 GOLD_VOLTS = 29.8
-PROTEIN_VOLTS_ABOVE_ICE = 3.6
 CARBON_DENSITY = (CARBON_VOLTS - ICE_VOLTS) / PROTEIN_VOLTS_ABOVE_ICE
 GOLD_DENSITY = (GOLD_VOLTS - ICE_VOLTS) / PROTEIN_VOLTS_ABOVE_ICE
 
@@ -35,25 +35,13 @@ HOLE_RADIUS_ANGSTROM = (5_000.0, 10_000.0)
 TRIES = 30
 
 
-def add_gold(
-    density_zyx: Floats32,
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    recipe: SurroundingsRecipe,
-    count_factor: float,
-    random: np.random.Generator,
-) -> list[str]:
+def add_gold(scene: Scene, recipe: SurroundingsRecipe, count_factor: float, random: np.random.Generator) -> list[str]:
     """Add gold beads, solid balls, where nothing else is.
 
     Parameters
     ----------
-    density_zyx, occupancy
+    scene
         What is added to.
-    grid
-        Of the density.
-    slab
-        The layer of ice.
     recipe
         Drawn.
     count_factor
@@ -67,24 +55,17 @@ def add_gold(
         What did not fit, a line each.
     """
     wanted = int(recipe.gold_count.value * count_factor + random.random())
-    placed = sum(
-        _add_bead(density_zyx, occupancy, grid, slab, recipe.gold_radius_angstrom.draw(random), random)
-        for _ in range(wanted)
+    placed = place_until_full(
+        range(wanted), lambda _: _add_bead(scene, recipe.gold_radius_angstrom.draw(random), random)
     )
     return [] if placed == wanted else [f"room for {placed} of {wanted} gold beads"]
 
 
-def _add_bead(
-    density_zyx: Floats32,
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    radius_angstrom: float,
-    random: np.random.Generator,
-) -> bool:
+def _add_bead(scene: Scene, radius_angstrom: float, random: np.random.Generator) -> bool:
+    grid, taken = scene.grid, scene.occupancy.taken_zyx
     spacings = np.asarray(grid.spacing_zyx_angstrom)
     reach = np.ceil(radius_angstrom / spacings).astype(np.int64) + 1
-    for position in slab.draw_positions(TRIES, random, margin_z_angstrom=radius_angstrom):
+    for position in scene.slab.draw_positions(TRIES, random, margin_z_angstrom=radius_angstrom):
         cell = grid.nearest_indices_from_positions(position)
         low, high = np.maximum(cell - reach, 0), np.minimum(cell + reach + 1, grid.shape_zyx)
         box = tuple(slice(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True))
@@ -94,10 +75,10 @@ def _add_bead(
         ]
         distance = np.sqrt(axes[0][:, None, None] + axes[1][:, None] + axes[2])
         is_bead = distance <= radius_angstrom
-        if not occupancy.taken_zyx[box][is_bead].any():
+        if not taken[box][is_bead].any():
             cover = np.clip((radius_angstrom - distance) / grid.spacing_angstrom + 0.5, 0, 1)
-            density_zyx[box] += (GOLD_DENSITY * cover).astype(np.float32)
-            occupancy.taken_zyx[box] |= is_bead
+            scene.density_zyx[box] += (GOLD_DENSITY * cover).astype(np.float32)
+            taken[box] |= is_bead
             return True
     return False
 
@@ -181,24 +162,13 @@ class CarbonFilm:
         )
 
 
-def add_carbon(
-    density_zyx: Floats32,
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    recipe: SurroundingsRecipe,
-    random: np.random.Generator,
-) -> None:
+def add_carbon(scene: Scene, recipe: SurroundingsRecipe, random: np.random.Generator) -> None:
     """Add the edge of the carbon film, with the recipe's probability.
 
     Parameters
     ----------
-    density_zyx, occupancy
+    scene
         What is added to.
-    grid
-        Of the density.
-    slab
-        The layer of ice.
     recipe
         Drawn.
     random
@@ -206,7 +176,8 @@ def add_carbon(
     """
     if random.random() >= recipe.carbon_probability.value:
         return
-    film = CarbonFilm.draw(slab, recipe.carbon_thickness_angstrom.value, random)
+    grid = scene.grid
+    film = CarbonFilm.draw(scene.slab, recipe.carbon_thickness_angstrom.value, random)
     spacing_z = grid.spacing_zyx_angstrom[0]
     y, x = (np.arange(n) * s for n, s in zip(grid.shape_zyx[1:], grid.spacing_zyx_angstrom[1:], strict=True))
     from_edge = film.distance_from_edge(y, x)
@@ -224,5 +195,5 @@ def add_carbon(
         is_film = (share > 0) & (layer >= 0) & (layer < grid.shape_zyx[0])
         cells = layer[is_film], rows[is_film], columns[is_film]
         texture = 1 + np.float32(grain) * random.standard_normal(len(cells[0]), dtype=np.float32)
-        density_zyx[cells] += np.float32(CARBON_DENSITY) * texture * (share * cover)[is_film].astype(np.float32)
-        occupancy.taken_zyx[cells] |= (share * cover)[is_film] > 0.3
+        scene.density_zyx[cells] += np.float32(CARBON_DENSITY) * texture * (share * cover)[is_film].astype(np.float32)
+        scene.occupancy.taken_zyx[cells] |= (share * cover)[is_film] > 0.3

@@ -1,6 +1,7 @@
 """What is in the ice and not to be found: membranes, gold, carbon, other proteins, and the ice's own unevenness."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,14 @@ from cryofind.simulate.globules import (
     draw_globule_masses,
     render_globules,
 )
-from cryofind.simulate.layout import Kin, Placer, random_rotations
+from cryofind.simulate.layout import Kin, Placer, place_until_full, random_rotations
 from cryofind.simulate.membranes import add_membranes
-from cryofind.simulate.occupancy import Occupancy
 from cryofind.simulate.recipe import Range, SurroundingsRecipe
 from cryofind.simulate.render import render_body, render_points
+from cryofind.simulate.scene import Scene
 from cryofind.simulate.slab import Slab
 from cryofind.simulate.solids import add_carbon, add_gold
 from cryofind.simulate.waves import Waves
-from cryofind.types import VoxelGrid
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -40,6 +40,7 @@ CONTRAST_VARIATION = (0.8, 1.2)
 DISTRACTOR_OVERLAP = 0.04
 CLUMP_OVERLAP = 0.15  # a clump's members stick to each other
 CLUMP_SIZES = (3, 12)
+MOST_CLUMPS = 100_000  # more than any box has room for
 TRIES = 64  # places looked at for a distractor
 
 # Wavelengths of uneven concentrations and of the ice's thickness, Angstrom.
@@ -48,31 +49,13 @@ THICKNESS_WAVELENGTHS_ANGSTROM = (1500.0, 8000.0)
 LEAST_THICKNESS_SHARE = 0.3
 
 
-def add_structures(
-    density_zyx: Floats32,
-    labels_zyx: NDArray[np.uint8],
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    recipe: SurroundingsRecipe,
-    random: np.random.Generator,
-    *,
-    label: int,
-) -> list[str]:
+def add_structures(scene: Scene, recipe: SurroundingsRecipe, random: np.random.Generator, *, label: int) -> list[str]:
     """Add what particles have to make way for: carbon, membranes and gold.
 
     Parameters
     ----------
-    density_zyx
-        Mass density above ice, 1 = solid protein, float32; added to.
-    labels_zyx
-        Labels, uint8; membranes are written.
-    occupancy
-        What is taken; added to.
-    grid
-        Of all volumes.
-    slab
-        The layer of ice.
+    scene
+        What is added to; membranes are labelled.
     recipe
         Drawn: every range for a run is a number.
     random
@@ -85,27 +68,20 @@ def add_structures(
     list of str
         What did not fit, a line each.
     """
-    factor = slab.challenge_volumes
-    add_carbon(density_zyx, occupancy, grid, slab, recipe, random)
-    notes = add_membranes(density_zyx, labels_zyx, occupancy, grid, slab, recipe, factor, random, label=label)
-    return notes + add_gold(density_zyx, occupancy, grid, slab, recipe, factor, random)
+    factor = scene.slab.challenge_volumes
+    add_carbon(scene, recipe, random)
+    notes = add_membranes(scene, recipe, factor, random, label=label)
+    return notes + add_gold(scene, recipe, factor, random)
 
 
 def fill_with_crowd(
-    density_zyx: Floats32,
-    labels_zyx: NDArray[np.uint8],
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    recipe: SurroundingsRecipe,
-    bodies: Sequence[Body],
-    random: np.random.Generator,
+    scene: Scene, recipe: SurroundingsRecipe, bodies: Sequence[Body], random: np.random.Generator
 ) -> list[str]:
     """Add what fills the room between the particles: distractors, albumin, lysate. None of it is labelled.
 
     Parameters
     ----------
-    density_zyx, labels_zyx, occupancy, grid, slab, recipe, random
+    scene, recipe, random
         As for `add_structures`.
     bodies
         Distractors; none are scattered if it is empty.
@@ -115,28 +91,21 @@ def fill_with_crowd(
     list of str
         What did not fit, a line each.
     """
-    notes = scatter_distractors(density_zyx, labels_zyx, occupancy, grid, slab, recipe, bodies, random)
+    notes = scatter_distractors(scene, recipe, bodies, random)
     unevenness = Waves.draw(CROWD_WAVELENGTHS_ANGSTROM, recipe.crowd_unevenness.value, random, axes=3, count=12)
-    add_albumin(density_zyx, occupancy, grid, slab, recipe, unevenness, random)
-    add_lysate(density_zyx, occupancy, grid, slab, recipe, unevenness, random)
+    add_albumin(scene, recipe, unevenness, random)
+    add_lysate(scene, recipe, unevenness, random)
     return notes
 
 
 def scatter_distractors(
-    density_zyx: Floats32,
-    labels_zyx: NDArray[np.uint8],
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    recipe: SurroundingsRecipe,
-    bodies: Sequence[Body],
-    random: np.random.Generator,
+    scene: Scene, recipe: SurroundingsRecipe, bodies: Sequence[Body], random: np.random.Generator
 ) -> list[str]:
     """Scatter generic bodies, some alone and some in irregular clumps, where there is room.
 
     Parameters
     ----------
-    density_zyx, labels_zyx, occupancy, grid, slab, recipe, bodies, random
+    scene, recipe, bodies, random
         As for `fill_with_crowd`.
 
     Returns
@@ -146,53 +115,49 @@ def scatter_distractors(
     """
     if not bodies:
         return []
-    wanted = int(recipe.distractor_count.value * slab.challenge_volumes + random.random())
-    alone = Placer(slab, occupancy, DISTRACTOR_OVERLAP)
-    sticking = Placer(slab, occupancy, CLUMP_OVERLAP)
+    wanted = int(recipe.distractor_count.value * scene.slab.challenge_volumes + random.random())
+    alone = Placer(scene.slab, scene.occupancy, DISTRACTOR_OVERLAP)
+    sticking = Placer(scene.slab, scene.occupancy, CLUMP_OVERLAP)
     odds = np.array([body.mass_kilodalton**MASS_EXPONENT for body in bodies])
-    placed = 0
-    for size in _draw_clump_sizes(wanted, recipe.clump_share.value, random):
-        members: list[Floats] = []
-        for _ in range(size):
-            body = bodies[random.choice(len(bodies), p=odds / odds.sum())]
-            body = body.scaled(random.uniform(*SIZE_VARIATION), random.uniform(*CONTRAST_VARIATION))
-            kin = Kin(np.array(members), beside_angstrom=_touching(body)) if members else None
-            found = (sticking if members else alone).place(body, random, kin=kin, tries=TRIES)
-            if found is not None:
-                position, rotation = found
-                render_body(density_zyx, labels_zyx, grid, body, rotation, position)
-                members.append(position)
-        placed += len(members)
+    members: list[Floats] = []
+
+    def place(is_first: bool) -> bool:
+        if is_first:
+            members.clear()
+        body = bodies[random.choice(len(bodies), p=odds / odds.sum())]
+        body = body.scaled(random.uniform(*SIZE_VARIATION), random.uniform(*CONTRAST_VARIATION))
+        kin = Kin(np.array(members), beside_angstrom=_touching(body)) if members else None
+        found = (sticking if members else alone).place(body, random, kin=kin, tries=TRIES)
+        if found is not None:
+            position, rotation = found
+            render_body(scene.density_zyx, scene.labels_zyx, scene.grid, body, rotation, position)
+            members.append(position)
+        return found is not None
+
+    sizes = _draw_clump_sizes(wanted, recipe.clump_share.value, random)
+    placed = place_until_full((member == 0 for size in sizes for member in range(size)), place)
     return [] if placed == wanted else [f"room for {placed} of {wanted} distractors"]
 
 
-def _draw_clump_sizes(wanted: int, share: float, random: np.random.Generator) -> list[int]:
+def _draw_clump_sizes(wanted: int, share: float, random: np.random.Generator) -> Iterator[int]:
     """Return sizes of clumps that hold this share of what is wanted, and a 1 for each of the others."""
     low, high = CLUMP_SIZES
     clumped = round(wanted * share)
-    sizes = random.integers(low, high + 1, size=clumped // low)
+    sizes = random.integers(low, high + 1, size=min(clumped // low, MOST_CLUMPS))
     sizes = sizes[np.cumsum(sizes) <= clumped]
-    return [*sizes.tolist(), *[1] * (wanted - int(sizes.sum()))]
+    return chain(sizes.tolist(), repeat(1, wanted - int(sizes.sum())))
 
 
 def _touching(body: Body) -> Range:
     return Range.of(1.2 * body.radius_of_gyration_angstrom, 2.6 * body.radius_of_gyration_angstrom)
 
 
-def add_albumin(
-    density_zyx: Floats32,
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    recipe: SurroundingsRecipe,
-    unevenness: Waves,
-    random: np.random.Generator,
-) -> int:
+def add_albumin(scene: Scene, recipe: SurroundingsRecipe, unevenness: Waves, random: np.random.Generator) -> int:
     """Fill the ice with albumin.
 
     Parameters
     ----------
-    density_zyx, occupancy, grid, slab, recipe, random
+    scene, recipe, random
         As for `fill_with_crowd`; what is taken stays free of albumin, and albumin takes nothing.
     unevenness
         Relative deviation of the concentration, over places in Angstrom.
@@ -203,32 +168,24 @@ def add_albumin(
         Number of molecules.
     """
     concentration = recipe.albumin_milligram_per_millilitre.value
-    kilodalton = concentration * KILODALTON_PER_CUBIC_ANGSTROM_PER_MILLIGRAM_PER_MILLILITRE * _ice_volume(slab)
-    centers = _draw_crowd(kilodalton / ALBUMIN_KILODALTON, occupancy, grid, slab, unevenness, random)
+    kilodalton = concentration * KILODALTON_PER_CUBIC_ANGSTROM_PER_MILLIGRAM_PER_MILLILITRE * _ice_volume(scene.slab)
+    centers = _draw_crowd(kilodalton / ALBUMIN_KILODALTON, scene, unevenness, random)
     angles = 2 * np.pi / 3 * np.arange(3)
     triangle = ALBUMIN_CIRCUMRADIUS_ANGSTROM * np.stack([np.zeros(3), np.sin(angles), np.cos(angles)], axis=1)
     beads = centers[:, None] + triangle @ random_rotations(len(centers), random).transpose(0, 2, 1)
     masses = np.full(3 * len(centers), ALBUMIN_KILODALTON / 3)
-    render_points(density_zyx, grid, beads.reshape(-1, 3), masses, ALBUMIN_SIGMA_ANGSTROM)
+    render_points(scene.density_zyx, scene.grid, beads.reshape(-1, 3), masses, ALBUMIN_SIGMA_ANGSTROM)
     return len(centers)
 
 
-def add_lysate(
-    density_zyx: Floats32,
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    recipe: SurroundingsRecipe,
-    unevenness: Waves,
-    random: np.random.Generator,
-) -> int:
+def add_lysate(scene: Scene, recipe: SurroundingsRecipe, unevenness: Waves, random: np.random.Generator) -> int:
     """Fill the ice with soluble proteins of all small masses.
 
     Parameters and the number returned are those of `add_albumin`.
     """
-    expected = count_globules(recipe.lysate_milligram_per_millilitre.value, _ice_volume(slab))
-    centers = _draw_crowd(expected, occupancy, grid, slab, unevenness, random)
-    render_globules(density_zyx, grid, centers, draw_globule_masses(len(centers), random))
+    expected = count_globules(recipe.lysate_milligram_per_millilitre.value, _ice_volume(scene.slab))
+    centers = _draw_crowd(expected, scene, unevenness, random)
+    render_globules(scene.density_zyx, scene.grid, centers, draw_globule_masses(len(centers), random))
     return len(centers)
 
 
@@ -237,31 +194,22 @@ def _ice_volume(slab: Slab) -> float:
     return depth * width * slab.thickness_angstrom * slab.share_in_box
 
 
-def _draw_crowd(
-    expected: float,
-    occupancy: Occupancy,
-    grid: VoxelGrid,
-    slab: Slab,
-    unevenness: Waves,
-    random: np.random.Generator,
-) -> Floats:
+def _draw_crowd(expected: float, scene: Scene, unevenness: Waves, random: np.random.Generator) -> Floats:
     """Return places of an uneven concentration, without those that are taken, shape (N, 3)."""
     # Three times as many are drawn and a third is kept on the average, so that dense places can have up to three times
     # the mean.
-    positions = slab.draw_positions(int(3 * expected + random.random()), random)
+    positions = scene.slab.draw_positions(int(3 * expected + random.random()), random)
     is_kept = 3 * random.random(len(positions)) < 1 + unevenness.at(positions)
     positions = positions[is_kept]
-    cells = np.clip(grid.nearest_indices_from_positions(positions), 0, np.asarray(grid.shape_zyx) - 1)
-    return np.asarray(positions[~occupancy.taken_zyx[tuple(cells.T)]])
+    cells = np.clip(scene.grid.nearest_indices_from_positions(positions), 0, np.asarray(scene.grid.shape_zyx) - 1)
+    return np.asarray(positions[~scene.occupancy.taken_zyx[tuple(cells.T)]])
 
 
-def thickness_map(grid: VoxelGrid, slab: Slab, recipe: SurroundingsRecipe, random: np.random.Generator) -> Floats32:
+def thickness_map(slab: Slab, recipe: SurroundingsRecipe, random: np.random.Generator) -> Floats32:
     """Return the path of an untilted beam through the ice, which varies smoothly over the field.
 
     Parameters
     ----------
-    grid
-        Of the sample.
     slab
         The layer of ice; its thickness is the mean.
     recipe
@@ -276,6 +224,7 @@ def thickness_map(grid: VoxelGrid, slab: Slab, recipe: SurroundingsRecipe, rando
     """
     variation = recipe.thickness_variation.value
     waves = Waves.draw(THICKNESS_WAVELENGTHS_ANGSTROM, variation, random, axes=2, count=24)
+    grid = slab.grid
     rows, columns = (np.arange(n) * s for n, s in zip(grid.shape_zyx[1:], grid.spacing_zyx_angstrom[1:], strict=True))
     share = np.maximum(1 + waves.over(rows, columns), LEAST_THICKNESS_SHARE)
     return np.asarray(slab.thickness_angstrom * share, np.float32)
