@@ -157,7 +157,7 @@ class LocateConfig(StageConfig):
     smoothing_angstrom: float = Field(0.0, ge=0)  # Gaussian sigma
     floor: float = Field(0.02, gt=0, lt=1)  # candidates below this are dropped for good
     separation_factor: float = Field(1.2, ge=0)  # least distance of two picks of one object, in radii
-    cross_separation_factor: float = Field(0.5, ge=0)  # ... of two objects, in radii of the smaller; 0: none
+    cross_separation_factor: float = Field(0.0, ge=0)  # ... of two objects, in radii of the smaller; 0: none
     refine: bool = True  # sub-voxel position
     recentre_factor: float = Field(0.75, ge=0, le=1)  # ... then the centre of mass within this x radius; 0: none
     watershed_threshold: float = Field(0.3, gt=0, lt=1)

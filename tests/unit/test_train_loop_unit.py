@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -197,11 +198,18 @@ def test_ctrl_c_in_a_process_of_its_own_ends_with_130(tmp_path: Path) -> None:
     script.write_text(SLOW_TRAINING)
     command = [sys.executable, str(script), str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "step 2\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=120) == 130
+    # A shell's background jobs, and so this test in one, ignore Ctrl-C; the training's process must not inherit that.
+    hear_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "step 2\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=120) == 130
+        finally:
+            process.kill()
     (newest,) = list_checkpoints(tmp_path / "out" / "checkpoints")
     assert load_checkpoint(newest).step >= 1
 

@@ -25,7 +25,7 @@ from cryofind.types import Picks
 logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind demo"
-SHIPPED_MODEL = "czii-sim-small"
+SHIPPED_MODEL = "phantom"
 
 # Thin ice, so filled that every run holds each species several times.
 RECIPE = "easy"
