@@ -153,7 +153,7 @@ def test_the_better_of_two_near_picks_of_two_objects_stays() -> None:
 def test_a_pick_that_loses_to_another_object_suppresses_nothing_itself() -> None:
     small, large = np.zeros((2, 5, 5, 40), np.float32)
     small[2, 2, 10], large[2, 2, 8], small[2, 2, 14] = 0.5, 0.9, 0.4
-    kept = find(small, large, recentre_factor=0.0)
+    kept = find(small, large, cross_separation_factor=0.5, recentre_factor=0.0)
     assert list(kept.objects) == ["small", "large"]
     assert kept.of_object("small").positions_zyx_angstrom[:, 2].tolist() == [140.0]
 
