@@ -29,7 +29,9 @@ def prepare_denoiser(
         )[2]
         half_1, half_2 = volumes.halves
         pairs.append((half_1, half_2))
-    train_denoiser(pairs, steps=recipe.denoising.noise2noise_steps, seed=seed).save(out / FOLDER)
+    # On the CPU, here and below: the same seed gives the same bytes.
+    steps = recipe.denoising.noise2noise_steps
+    train_denoiser(pairs, steps=steps, seed=seed, devices="cpu").save(out / FOLDER)
 
 
 def load_denoise(recipe: SimulationRecipe, out: Path) -> Denoise | None:
@@ -40,7 +42,7 @@ def load_denoise(recipe: SimulationRecipe, out: Path) -> Denoise | None:
     from cryofind.predict.denoise import denoise_volume
 
     denoiser = load_denoiser(out / FOLDER)
-    return lambda half_1, half_2: denoise_volume(denoiser, half_1, half_2)
+    return lambda half_1, half_2: denoise_volume(denoiser, half_1, half_2, device="cpu")
 
 
 def _is_wanted(recipe: SimulationRecipe) -> bool:
