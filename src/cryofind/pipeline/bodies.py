@@ -22,9 +22,8 @@ from cryofind.simulate import (
     load_body,
 )
 from cryofind.types import ParticleSpec, check_name
+from cryofind.types.particles import PALETTE
 
-# Okabe and Ito's palette, without black; the challenge's species keep their own colours.
-_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 _MEMBRANE_COLOR = (153, 153, 153, 255)
 MAX_LABEL = 255
 
@@ -98,7 +97,7 @@ def describe_objects(recipe: SimulationRecipe, bodies: Mapping[str, Body]) -> tu
         raise ConfigError("species", f"are {len(recipe.species)}, more than labels", "use fewer")
     for number, (name, label) in enumerate(zip(others, free, strict=False)):
         radius = _radius(recipe.species[name], bodies[name], None)
-        specs.append(ParticleSpec(name, radius, label, (*_COLORS[number % len(_COLORS)], 255)))
+        specs.append(ParticleSpec(name, radius, label, (*PALETTE[number % len(PALETTE)], 255)))
     specs.sort(key=lambda spec: spec.label)
     return (*specs, ParticleSpec(MEMBRANE, None, free[len(others)], _MEMBRANE_COLOR, 0.0, is_particle=False))
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from cryofind.atomic import write_json
 from cryofind.config import Config, load_config
 from cryofind.io import open_project
+from cryofind.io.copick import CONFIG_NAME
 from cryofind.pipeline.handover import submit_picks
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.pick import PICKS_NAME, pick_into_folder
 from cryofind.pipeline.picker import load_model
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment
 from cryofind.pipeline.scoring import score_paths
-from cryofind.pipeline.simulate import CONFIG_NAME, SimulationRequest, simulate_project
+from cryofind.pipeline.simulate import SimulationRequest, simulate_project
 from cryofind.pipeline.train import TrainRequest, train_model
 from cryofind.report import draw_slices
 from cryofind.scoring import format_score_table

@@ -21,14 +21,12 @@ from cryofind.io import (
 )
 from cryofind.progress import report_progress
 from cryofind.types import ParticleSpec, Picks, VoxelGrid, check_name
+from cryofind.types.particles import PALETTE
 
 logger = logging.getLogger("cryofind")
 
 USER, SESSION = "imported", "0"
 TOMOGRAM_LISTS = ("tomograms.doc", "tomograms.txt")
-
-# Okabe and Ito's palette, without black.
-_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 
 def init_project(
@@ -131,7 +129,7 @@ def _parse_object(text: str, label: int) -> ParticleSpec:
     if radius is None:
         problem = "is not NAME:RADIUS with the radius in Angstrom"
         raise ConfigError(f"--object {text}", problem, f"write e.g. --object {name or 'ribosome'}:150")
-    red, green, blue = _COLORS[(label - 1) % len(_COLORS)]
+    red, green, blue = PALETTE[(label - 1) % len(PALETTE)]
     return ParticleSpec(name, radius, label, (red, green, blue, 255))
 
 

@@ -15,6 +15,7 @@ from cryofind import czii
 from cryofind.atomic import write_json
 from cryofind.errors import ConfigError, OutputError
 from cryofind.io import write_copick_config
+from cryofind.io.copick import CONFIG_NAME
 from cryofind.memory import read_free_bytes
 from cryofind.pipeline.bodies import describe_objects, load_bodies
 from cryofind.pipeline.denoisers import FOLDER as DENOISER_FOLDER
@@ -26,7 +27,6 @@ from cryofind.simulate import SIMULATOR_VERSION, Body, SimulationRecipe
 from cryofind.types import VoxelGrid, check_run_name
 
 MADE_BY = "cryofind simulate"
-CONFIG_NAME = "copick.json"
 # Measured peak of one run, in bytes per voxel: with halves and without.
 PEAK_BYTES_PER_VOXEL = {True: 45, False: 30}
 PROCESS_BYTES = 300e6  # of Python and its libraries

@@ -9,6 +9,9 @@ from cryofind.types.names import check_name
 
 Rgba = tuple[int, int, int, int]
 
+# Okabe and Ito's palette, without black: for objects that bring no colour of their own.
+PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+
 
 @dataclass(frozen=True)
 class ParticleSpec:
