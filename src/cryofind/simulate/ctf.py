@@ -96,13 +96,14 @@ def ctf_2d(
         Shape (y, x // 2 + 1), float32.
     """
     squared = squared_frequencies(shape_yx, spacing_angstrom)
-    ctf = np.sin(_phase(squared, defocus_micrometre, optics))
+    ctf = np.sin(phase_shift(squared, defocus_micrometre, optics))
     if optics.envelope_b_square_angstrom:
         ctf *= np.exp(np.float32(-optics.envelope_b_square_angstrom / 4) * squared)
     return np.asarray(ctf, np.float32)
 
 
-def _phase(squared: Floats, defocus_micrometre: float, optics: Optics) -> Floats:
+def phase_shift(squared: Floats, defocus_micrometre: float, optics: Optics) -> Floats:
+    """Return the argument of the sine in `ctf_2d`, radian, at squared frequencies in 1/Angstrom^2."""
     wavelength = electron_wavelength_angstrom(optics.voltage_kilovolts)
     by_defocus = np.float32(np.pi * wavelength * defocus_micrometre * 1e4)
     by_aberration = np.float32(np.pi / 2 * wavelength**3 * optics.spherical_aberration_millimetre * 1e7)

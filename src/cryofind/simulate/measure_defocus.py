@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, optimize
 
-from cryofind.simulate.ctf import electron_wavelength_angstrom
+from cryofind.simulate.ctf import Optics, phase_shift
 
 Floats = NDArray[np.float64]
 
@@ -26,9 +26,7 @@ SIGNAL_WIDTHS = (0.006, 0.010, 0.016, 0.025, 0.040)
 DEFOCUS_MICROMETRE = np.arange(0.8, 9.01, 0.1)
 CONSTANTS = (0.0005, 0.002, 0.005, 0.02, 0.05)
 # Of most microscopes; the rings hardly depend on them.
-VOLTAGE_KILOVOLTS = 300.0
-SPHERICAL_ABERRATION_ANGSTROM = 2.7e7
-AMPLITUDE_CONTRAST = 0.08
+OPTICS = Optics(300.0, 2.7, 0.08, 0.0)
 # Rings are believed if they leave less than this share of the misfit that is left without a deconvolution, and of what
 # the median defocus leaves. Measured on simulations, of the former: 0.48 to 0.58 deconvolved (up to 0.9 after a Wiener
 # filter), 1.4 and more raw.
@@ -87,11 +85,7 @@ def measure_defocus(
 
 def _squared_transfer(frequencies: Floats, defocus_micrometre: float) -> Floats:
     """Return the squared contrast transfer; see `cryofind.simulate.ctf` for the formula."""
-    wavelength = electron_wavelength_angstrom(VOLTAGE_KILOVOLTS)
-    squares = frequencies**2
-    by_defocus = np.pi * wavelength * defocus_micrometre * 1e4 * squares
-    by_aberration = np.pi / 2 * wavelength**3 * SPHERICAL_ABERRATION_ANGSTROM * squares**2
-    return np.asarray(np.sin(by_defocus - by_aberration + np.arcsin(AMPLITUDE_CONTRAST)) ** 2)
+    return np.asarray(np.sin(phase_shift((frequencies**2).astype(np.float32), defocus_micrometre, OPTICS)) ** 2)
 
 
 def _seen_through(shapes: Floats, transfer: Floats) -> Floats:

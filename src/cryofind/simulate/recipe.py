@@ -97,7 +97,6 @@ class Limits:
         return found
 
 
-AnyRange = Range
 PositiveRange = Annotated[Range, AfterValidator(Limits(above=0.0))]
 _LOGARITHMIC = Limits(above=0.0)
 LogarithmicRange = Annotated[Range, AfterValidator(_LOGARITHMIC)]  # drawn uniformly in the logarithm
@@ -126,7 +125,7 @@ class SampleRecipe(StageConfig):
     slab_thickness_angstrom: PositiveRange = Range.of(690, 1250)
     slab_tilt_y_degrees: SlabTiltRange = Range.of(-6, 6)  # rise of the slab along y ...
     slab_tilt_x_degrees: SlabTiltRange = Range.of(-6, 6)  # ... and along x
-    slab_offset_angstrom: AnyRange = Range.of(-310, 0)  # of its middle from the middle of the box along z
+    slab_offset_angstrom: Range = Range.of(-310, 0)  # of its middle from the middle of the box along z
     crowding: PositiveRange = Range.of(1)  # factor on the counts of all species
     overlap: FractionRange = Range.of(0.0, 0.04)  # share of a particle that may lie within others
     edge_margin_angstrom: NonNegativeRange = Range.of(70)  # no particle of a species is centred nearer to x, y faces
