@@ -170,7 +170,7 @@ class MicroscopeRecipe(StageConfig):
     damage: NonNegativeRange = Range.of(1)  # factor on the fading with dose; 0: none
     mean_free_path_angstrom: PositiveRange = Range.of(3100)  # of inelastic scattering; the energy filter removes it
     quantum_efficiency: Annotated[Range, AfterValidator(Limits(high=1.0, above=0.0))] = Range.of(0.75, 0.9)
-    shift_error_angstrom: NonNegativeRange = Range.of(0, 8)  # what alignment leaves, sd along x and y, each tilt
+    shift_error_angstrom: NonNegativeRange = Range.of(0, 5)  # what alignment leaves, sd along x and y, each tilt
     angle_error_degrees: NonNegativeRange = Range.of(0, 0.3)  # sd, each tilt
 
 
@@ -181,19 +181,19 @@ class ReconstructionRecipe(StageConfig):
     sirt_iterations: int = Field(15, ge=1)
     defocus_error_micrometre: NonNegativeRange = Range.of(0, 0.2)  # of the estimate: a series' offset, either sign ...
     defocus_error_jitter_micrometre: NonNegativeRange = Range.of(0.03)  # ... and sd of each tilt
-    deconvolution_constant: LogarithmicRange = Range.of(0.0009, 0.006)  # c of ctf / (ctf^2 + c / h); less restores more
-    deconvolution_high_pass_angstrom: NonNegativeRange = Range.of(350, 1000)  # h is 0 far beyond it; 0: h = 1
+    deconvolution_constant: LogarithmicRange = Range.of(0.0007, 0.0045)  # c of ctf / (ctf^2 + c / h); less restores more
+    deconvolution_high_pass_angstrom: NonNegativeRange = Range.of(400, 1100)  # h is 0 far beyond it; 0: h = 1
 
 
 class DenoisingRecipe(StageConfig):
     """The flavour `denoised`, made from two halves of the dose."""
 
     method: Literal["wiener", "noise2noise"] = "wiener"
-    strength: NonNegativeRange = Range.of(0.5, 1.2)  # exponent of the half-map Wiener weight
+    strength: NonNegativeRange = Range.of(0.5, 1.1)  # exponent of the half-map Wiener weight
     detail: FractionRange = Range.of(
         0.05, 0.35
     )  # share of that exponent on strong signal: networks blur particles less
-    residual: FractionRange = Range.of(0.01, 0.06)  # share of what the filter took that stays
+    residual: FractionRange = Range.of(0.02, 0.1)  # share of what the filter took that stays
     noise2noise_steps: int = Field(400, ge=1)  # of the network that `noise2noise` trains on halves of the recipe first
 
 
