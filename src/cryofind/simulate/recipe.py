@@ -181,7 +181,7 @@ class ReconstructionRecipe(StageConfig):
     sirt_iterations: int = Field(15, ge=1)
     defocus_error_micrometre: NonNegativeRange = Range.of(0, 0.2)  # of the estimate: a series' offset, either sign ...
     defocus_error_jitter_micrometre: NonNegativeRange = Range.of(0.03)  # ... and sd of each tilt
-    deconvolution_constant: LogarithmicRange = Range.of(0.0007, 0.0045)  # c of ctf / (ctf^2 + c / h); less restores more
+    deconvolution_constant: LogarithmicRange = Range.of(0.0007, 0.0045)  # c of ctf / (ctf^2 + c/h); less restores more
     deconvolution_high_pass_angstrom: NonNegativeRange = Range.of(400, 1100)  # h is 0 far beyond it; 0: h = 1
 
 
