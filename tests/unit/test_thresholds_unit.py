@@ -14,13 +14,19 @@ def f_beta_of(selected: list[bool], pairs: list[tuple[int, int]], references: in
     return (1 + beta**2) * len(hit) / (beta**2 * references + sum(selected))
 
 
-def test_threshold_lies_between_the_last_hit_and_the_next_candidate() -> None:
+def test_threshold_lies_nearer_to_the_next_candidate_the_more_a_miss_costs() -> None:
     threshold = fit_threshold([0.9, 0.2, 0.7], [(0, 0), (2, 1)], 2, beta=4)
-    assert threshold.value == pytest.approx(0.45)
+    assert threshold.value == pytest.approx(0.2 + 0.5 / 17)
     assert threshold.f_beta == 1.0
     assert threshold.curve.thresholds.tolist() == [0.9, 0.7, 0.2]
     assert threshold.curve.true_positives.tolist() == [1, 2, 2]
     assert threshold.curve.candidate_counts.tolist() == [1, 2, 3]
+
+
+def test_within_a_gap_it_is_the_probability_worth_picking() -> None:
+    assert fit_threshold([0.9, 0.2, 0.7], [(0, 0), (2, 1)], 2, beta=1).value == pytest.approx(0.5)
+    assert fit_threshold([0.9, 0.01, 0.7], [(0, 0), (2, 1)], 2, beta=4).value == pytest.approx(1 / 17)
+    assert fit_threshold([0.04, 0.01], [(0, 0)], 1, beta=4).value == pytest.approx(0.04)
 
 
 def test_when_all_candidates_are_worth_it_the_threshold_is_the_lowest_score() -> None:
@@ -45,7 +51,7 @@ def test_one_candidate_may_hit_two_references_and_minus_one_is_none() -> None:
     assert threshold.f_beta == pytest.approx(17 * 2 / (32 + 1))
 
 
-def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
+def test_of_equally_good_thresholds_the_nearest_to_the_probability_worth_picking_is_taken() -> None:
     threshold = fit_threshold([0.9, 0.8, 0.7, 0.6, 0.5, 0.1], [(0, 0), (4, 1)], 3, beta=1)
     assert threshold.curve.f_beta.tolist() == pytest.approx([1 / 2, 2 / 5, 1 / 3, 2 / 7, 1 / 2, 4 / 9])
     assert threshold.value == pytest.approx(0.3)

@@ -53,9 +53,12 @@ def fit_threshold(scores: ArrayLike, pairs: ArrayLike, reference_count: int, *, 
     """Return the threshold of highest F-beta over candidates of which it is known what they hit.
 
     F-beta = (1 + beta^2) TP / (beta^2 reference_count + selected candidates), where TP counts the distinct references
-    hit by a selected candidate (the challenge's rule in closed form). Of equally good thresholds the middle one is
-    taken; the value lies half-way to the next lower score, since nothing in between was seen (at the lowest score it
-    is that score itself).
+    hit by a selected candidate (the challenge's rule in closed form).
+
+    Any value down to the next lower score selects the same. Of all that do equally well, the nearest is taken to the
+    probability from which on a further pick raises the expected F-beta, best F-beta / (1 + beta^2) (Lipton et al. 2014,
+    arXiv:1402.1892, for beta 1), but it stays 1 / (1 + beta^2) of the way above a score that is too low: a pick too few
+    costs beta^2 times as much as one too many.
 
     Parameters
     ----------
@@ -85,9 +88,8 @@ def fit_threshold(scores: ArrayLike, pairs: ArrayLike, reference_count: int, *, 
     curve = _trace_curve(score_array, pair_array, reference_count, beta)
     if not len(curve.f_beta) or curve.f_beta.max() == 0:
         return Threshold(1.0, 0.0, curve)
-    best = _middle_best(curve.f_beta)
-    following = curve.thresholds[best : best + 2]
-    return Threshold(float(following.mean()), float(curve.f_beta[best]), curve)
+    value, f_beta = _choose_value(curve, beta)
+    return Threshold(value, f_beta, curve)
 
 
 def _check(scores: Floats, pairs: NDArray[np.int64], reference_count: int) -> None:
@@ -113,6 +115,12 @@ def _count_at_least(values: Floats, thresholds: Floats) -> NDArray[np.int64]:
     return np.asarray(len(values) - np.searchsorted(np.sort(values), thresholds, side="left"), dtype=np.int64)
 
 
-def _middle_best(f_beta: Floats) -> int:
-    best = np.flatnonzero(f_beta >= f_beta.max() - 1e-12)
-    return int(best[len(best) // 2])
+def _choose_value(curve: ThresholdCurve, beta: float) -> tuple[float, float]:
+    """Return the best value and its F-beta."""
+    highest = float(curve.f_beta.max())
+    best = np.flatnonzero(curve.f_beta >= highest - 1e-12)
+    next_lower = np.append(curve.thresholds[1:], curve.thresholds[-1])
+    share = 1 / (1 + beta**2)
+    lowest = next_lower + share * (curve.thresholds - next_lower)
+    values = np.clip(highest * share, lowest[best], curve.thresholds[best])
+    return float(values[np.argmin(np.abs(values - highest * share))]), highest
