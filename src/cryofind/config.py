@@ -89,6 +89,8 @@ class AugmentConfig(StageConfig):
     intensity_scale: float = Field(0.15, ge=0, lt=1)  # grey values x (1 +- this)
     intensity_shift: float = Field(0.15, ge=0)  # + up to this many standard deviations
     noise_sigma: float = Field(0.15, ge=0)  # Gaussian, up to this many standard deviations
+    spectrum_probability: float = Field(0.0, ge=0, le=1)  # a random gain by resolution, as of another microscope
+    spectrum_sigma: float = Field(0.4, ge=0, le=2)  # sd of the logarithm of that gain
     mixup_probability: float = Field(0.0, ge=0, le=1)
     copy_paste_probability: float = Field(0.0, ge=0, le=1)
 

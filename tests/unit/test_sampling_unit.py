@@ -422,3 +422,16 @@ def test_labels_stand_for_picks_in_the_project_that_has_none() -> None:
     config = TrainConfig(batch_size=20, crop_zyx=(8, 8, 8), background_fraction=0, project_weights=(0.5, 0.5))
     batch = CropSampler([picked, segmented], config, PLAIN, TargetConfig(kind="labels"), SPECS).sample(0)
     assert (batch.values[find_projects(batch) == 1, 0].max(axis=(1, 2, 3)) > 0).all()
+
+
+def test_the_spectrum_changes_only_where_it_is_asked_for() -> None:
+    def draw(**settings: float) -> Batch:
+        augment = PLAIN.model_copy(update=settings)
+        return CropSampler([make_run()], CONFIG, augment, POINTS, SPECS).sample(0)
+
+    plain = draw()
+    changed = draw(spectrum_probability=1.0, spectrum_sigma=0.5)
+    assert np.array_equal(draw(spectrum_probability=0.0, spectrum_sigma=0.5).images, plain.images)
+    assert not np.allclose(changed.images[0], plain.images[0], atol=0.1)
+    assert changed.images[0].std() == pytest.approx(plain.images[0].std(), rel=1e-3)
+    assert np.array_equal(changed.values[0], plain.values[0])

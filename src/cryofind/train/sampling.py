@@ -24,6 +24,7 @@ from cryofind.train.augment import (
 from cryofind.train.crop_map import CropMap, Floats, cut_crop, find_outside, place_crop
 from cryofind.train.mixing import check_learnt_projects, project_shares_at
 from cryofind.train.runs import RunPool, TrainingRun, gather_pools
+from cryofind.train.spectrum import change_spectrum
 from cryofind.types import ParticleSpec, VoxelGrid
 
 __all__ = ["Batch", "CropSampler", "TrainingRun"]
@@ -144,6 +145,9 @@ class CropSampler:
             volume, particles = self._paste_particle(volume, annotated, run.grid, pool, random)
         target = self._draw_target(run, crop_map, annotated, particles)
         change_intensity(volume, self._augment, random, deviation=self._deviations[row], out=image)
+        # no number is drawn where nothing can come of it, so that what a seed gives stays
+        if self._augment.spectrum_probability and random.random() < self._augment.spectrum_probability:
+            change_spectrum(image, self._augment.spectrum_sigma, random, out=image)
         return target
 
     def _draw_map(self, pool: RunPool, random: Generator) -> tuple[int, CropMap]:
