@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from cryofind.errors import ModelError
-from cryofind.models import OUTPUT_STRIDE, fold_batch_norm, network_multiple
+from cryofind.models import OUTPUT_STRIDE, ResidualUNet, fold_batch_norm, network_multiple
 from cryofind.predict.augment_test import View
+from cryofind.predict.slabs import SlabUNet
 from cryofind.predict.tiling import IntTriple
 
-# Measured by us on res16 and res32, in both precisions, blocks of 4 to 79 million voxels: beside its input, a forward
-# pass peaks at 3.2 to 4.1 feature maps of the largest size (res16 in bfloat16: 13 to 17 bytes per voxel, res32: 31).
+# Measured by us on res16 and res32, in both precisions, blocks of 4 to 79 million voxels: beside its input, a plain
+# forward pass peaks at 3.2 to 4.1 feature maps of the largest size.
 FEATURE_MAPS_AT_PEAK = 4.0
 
 
@@ -32,7 +33,9 @@ class Ensemble:
     multiple
         Input sizes must be multiples of this.
     largest_map_per_voxel
-        Elements of the largest feature map for each input voxel.
+        Elements of the largest array that a kernel is given, for each input voxel; 0 where it is given slabs.
+    map_bytes_per_voxel
+        Bytes of the feature maps that exist at one time, for each input voxel.
     """
 
     members: tuple[nn.Module, ...]
@@ -41,13 +44,13 @@ class Ensemble:
     channels: int
     multiple: int
     largest_map_per_voxel: float
+    map_bytes_per_voxel: float
 
     def bytes_per_voxel(self) -> float:
         """Return the bytes that a forward pass and its result take for each input voxel."""
         output = self.channels / OUTPUT_STRIDE**3
-        in_precision = 1 + FEATURE_MAPS_AT_PEAK * self.largest_map_per_voxel + output
-        # The block, the logits weighted and summed in float32.
-        return self.dtype.itemsize * in_precision + 4 * (1 + 2 * output)
+        # The block, the logits; the logits weighted and summed in float32.
+        return self.dtype.itemsize * (1 + output) + self.map_bytes_per_voxel + 4 * (1 + 2 * output)
 
 
 def combine_multiples(networks: Sequence[nn.Module]) -> int:
@@ -73,13 +76,14 @@ def prepare_ensemble(networks: Sequence[nn.Module], *, device: torch.device, dty
     if not networks:
         raise ValueError("at least one network is needed")
     multiple = combine_multiples(networks)
-    members = tuple(_move(fold_batch_norm(network), device, dtype) for network in networks)
+    members = tuple(_make_ready(fold_batch_norm(network), device, dtype) for network in networks)
     trial = torch.zeros((1, 1, *[2 * multiple] * 3), device=device, dtype=dtype)
     outcomes = [_try_network(member, trial) for member in members]
-    channels = [shape[1] for shape, _ in outcomes]
-    for number, (shape, _) in enumerate(outcomes, start=1):
-        _check_trial(number, shape, channels[0], 2 * multiple)
-    return Ensemble(members, device, dtype, channels[0], multiple, max(largest for _, largest in outcomes))
+    for number, outcome in enumerate(outcomes, start=1):
+        _check_trial(number, outcome.shape, outcomes[0].shape[1], 2 * multiple)
+    largest = max(outcome.largest_map_per_voxel for outcome in outcomes)
+    map_bytes = max(outcome.map_bytes_per_voxel for outcome in outcomes)
+    return Ensemble(members, device, dtype, outcomes[0].shape[1], multiple, largest, map_bytes)
 
 
 def average_logits(
@@ -103,12 +107,27 @@ def average_logits(
     return total.div_(len(passes))
 
 
-def _move(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    moved = network.eval().requires_grad_(False).to(device=device, dtype=dtype)
+def _make_ready(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return a network, its norms folded, as it runs fastest on a device."""
+    fixed = network.eval().requires_grad_(False)
+    if isinstance(fixed, ResidualUNet) and device.type == "cpu":
+        return SlabUNet(fixed, dtype)
+    moved = fixed.to(device=device, dtype=dtype)
     return moved.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 
-def _try_network(network: nn.Module, trial: torch.Tensor) -> tuple[tuple[int, ...], float]:
+@dataclass(frozen=True)
+class _Trial:
+    """What came out of a network, and what it took."""
+
+    shape: tuple[int, ...]
+    largest_map_per_voxel: float
+    map_bytes_per_voxel: float
+
+
+def _try_network(network: nn.Module, trial: torch.Tensor) -> _Trial:
+    if isinstance(network, SlabUNet):
+        return _Trial(tuple(network(trial).shape), 0.0, network.bytes_per_voxel)
     largest = 0
 
     def note_size(_module: nn.Module, _inputs: object, output: object) -> None:
@@ -122,7 +141,8 @@ def _try_network(network: nn.Module, trial: torch.Tensor) -> tuple[tuple[int, ..
     finally:
         for hook in hooks:
             hook.remove()
-    return shape, largest / trial.numel()
+    per_voxel = largest / trial.numel()
+    return _Trial(shape, per_voxel, trial.element_size() * FEATURE_MAPS_AT_PEAK * per_voxel)
 
 
 def _check_trial(number: int, shape: tuple[int, ...], channels: int, size: int) -> None:
