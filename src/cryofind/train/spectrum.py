@@ -50,4 +50,5 @@ def _gain_index(shape_zyx: tuple[int, ...]) -> NDArray[np.uint8]:
     squared = sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij", sparse=True))
     longest, shortest = KNOT_PERIODS_VOXELS[0], KNOT_PERIODS_VOXELS[-1]
     place = np.log(np.maximum(np.sqrt(squared), 1 / longest) * longest) / np.log(longest / shortest)
-    return np.clip(np.rint(place * (GAIN_STEPS - 1)), 0, GAIN_STEPS - 1).astype(np.uint8)
+    index: NDArray[np.uint8] = np.rint(place * (GAIN_STEPS - 1)).clip(0, GAIN_STEPS - 1).astype(np.uint8)
+    return index
