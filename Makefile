@@ -4,7 +4,8 @@
 #   make test      unit, property, oracle, regression, bad-input and end-to-end tests, with coverage
 #   make test-all  the same, slow ones too, and interoperability with the copick package
 #   make lint      style, types, layers, spelling
-#   make bench     speed of the stages and of the simulation on this computer
+#   make bench     speed of the network, of `cryofind pick`, of location and of the simulation on this computer
+#   make bench-speed     every row of the speed table, MONAI beside: JSON and Markdown in scratch/speed/results
 #   make bench-realism   simulated tomograms beside a real slice: spectrum, grey values, contrast, picture
 #   make clean     remove what tests and demos leave behind
 #
@@ -13,6 +14,8 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 DEMO_OUT ?= demo-output
+# What bench-speed measures: rows of benchmarks/speed/run.py and its options; all when empty.
+ROWS ?=
 # What bench-realism looks at: PROJECT=FOLDER, or runs of recipe `czii`, made where they are missing.
 REALISM_RUNS := scratch/realism
 
@@ -25,7 +28,7 @@ PYTEST := $(SINGLE_THREADED) $(BIN)/python -m pytest -n 2 --dist loadfile
 COVERAGE := --cov --cov-branch --cov-report=term --cov-fail-under=85
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench bench-realism clean
+.PHONY: help demo test test-all lint bench bench-speed bench-realism clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,6 +43,10 @@ help:
 
 .venv/.dev-stamp: constraints.txt pyproject.toml | .venv/pyvenv.cfg
 	$(INSTALL) -e '.[dev]'
+	@touch .venv/.core-stamp $@
+
+.venv/.bench-stamp: constraints.txt pyproject.toml | .venv/pyvenv.cfg
+	$(INSTALL) -e '.[bench]'
 	@touch .venv/.core-stamp $@
 
 .venv-copick/.stamp: tests/interop/constraints.txt
@@ -64,8 +71,11 @@ lint: .venv/.dev-stamp
 	$(BIN)/typos
 
 bench: .venv/.core-stamp
-	$(BIN)/python benchmarks/speed/stages.py
+	$(BIN)/python benchmarks/speed/run.py network picks location
 	$(BIN)/python benchmarks/speed/simulation.py
+
+bench-speed: .venv/.bench-stamp
+	$(BIN)/python benchmarks/speed/run.py $(ROWS)
 
 bench-realism: .venv/.core-stamp
 	$(if $(PROJECT),,$(BIN)/cryofind simulate czii --out $(REALISM_RUNS) --runs 6 --seed 73)

@@ -143,7 +143,8 @@ class PredictConfig(StageConfig):
     """Network over a whole tomogram."""
 
     device: str = "auto"
-    precision: Literal["auto", "bf16", "float32"] = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"  # `auto`: the fastest that is installed, by rule
+    precision: Literal["auto", "bf16", "float32", "int8"] = "auto"  # `int8` by OpenVINO, calibrated on the 1st tomogram
     memory_gigabytes: float | None = Field(default=None, gt=0)  # None: half of what is free; above it, tiles
     tile_zyx: Triple | None = None  # None: derived from memory
     tile_overlap: float = Field(0.25, ge=0, lt=0.9)

@@ -176,11 +176,11 @@ def test_disks_that_fail_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch
     def fail(path: Path) -> bytes:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr("cryofind.io.zarr_arrays.Path.read_bytes", fail)
+    monkeypatch.setattr("cryofind.io.zarr_reading.Path.read_bytes", fail)
     with pytest.raises(TomogramError, match="Input/output error"):
         read_tomogram(folder)
     monkeypatch.undo()
-    monkeypatch.setattr("cryofind.io.zarr_arrays._check_checksums", lambda *_: fail(folder))
+    monkeypatch.setattr("cryofind.io.zarr_reading._check_checksum", lambda *_: fail(folder))
     with pytest.raises(TomogramError, match=f"{folder}: cannot be read .Input/output error"):
         read_tomogram(folder)
 

@@ -17,6 +17,11 @@ from cryofind.cli import options
 @options.voxel_size
 @options.allow_missing_chunks
 @click.option("--segmentation", is_flag=True, help="Also write a label volume (copick multilabel).")
+@click.option(
+    "--engine",
+    type=click.Choice(("auto", "torch", "openvino")),
+    help="What runs the network; auto (default): the fastest that is installed. Short for --set predict.engine=...",
+)
 @options.recipe
 @options.settings
 def command(
@@ -26,6 +31,7 @@ def command(
     recipe: Path | None,
     settings: tuple[str, ...],
     segmentation: bool,
+    engine: str | None,
     **chosen: Any,
 ) -> int:
     """Pick the particles of tomograms.
@@ -35,6 +41,8 @@ def command(
     """
     from cryofind.pipeline import load_model, pick_into_folder
 
+    if engine is not None:
+        settings = (*settings, f"predict.engine={engine}")
     picker = load_model(*models, recipe=recipe, settings=settings)
     selection = options.build_selection(chosen)
     summary = pick_into_folder(inputs, out, picker, selection=selection, with_segmentation=segmentation)

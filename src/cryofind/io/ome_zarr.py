@@ -22,7 +22,8 @@ from cryofind.io.ome_metadata import (
     read_group_attributes,
 )
 from cryofind.io.spacing import choose_spacing
-from cryofind.io.zarr_arrays import StoredArray, count_files, holds_zarr_array, open_stored_array, read_stored_array
+from cryofind.io.zarr_arrays import StoredArray, count_files, holds_zarr_array, open_stored_array
+from cryofind.io.zarr_reading import read_stored_array
 from cryofind.types import LabelVolume, ProbabilityVolume, Tomogram, VoxelGrid
 
 # Key of the group attributes under which this package keeps what OME-Zarr has no place for.

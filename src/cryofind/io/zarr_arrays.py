@@ -1,4 +1,4 @@
-"""Single zarr arrays on disk: opened, counted, checked and read, or written with checksums.
+"""Single zarr arrays on disk: opened and counted, or written with checksums; `zarr_reading` reads them.
 
 zarr reads a missing chunk as the fill value without a word, and most codecs notice neither flipped bits nor a cut end.
 So before reading, the files of an array are compared with the number its shape asks for; Blosc frames are compared
@@ -7,6 +7,7 @@ with their own length; and arrays written here carry a CRC-32 of every chunk fil
 
 import math
 import os
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from numcodecs.errors import UnknownCodecError as NumcodecsUnknownCodec
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import UnknownCodecError as ZarrUnknownCodec
+from zarr.errors import ZarrUserWarning
 
 from cryofind.errors import OutputError, TomogramError
 from cryofind.io.files import read_json_document
@@ -27,7 +29,7 @@ from cryofind.io.files import read_json_document
 Index = tuple[int, ...]
 
 # What zarr and numcodecs raise for metadata or chunks they cannot make sense of.
-_ZARR_FAULTS = (
+ZARR_FAULTS = (
     OSError,
     ValueError,
     TypeError,
@@ -40,7 +42,6 @@ _ZARR_FAULTS = (
 )
 # Blosc and most viewers stop at 2 GiB per chunk; a chunk larger than that and than its array is a lie.
 _MAX_CHUNK_BYTES = 2**31
-_BLOSC_HEADER_BYTES = 16
 _CHUNK_EDGE = 256
 
 
@@ -138,69 +139,24 @@ def open_stored_array(path: Path) -> StoredArray:
     document_path = path / ("zarr.json" if is_v3 else ".zarray")
     metadata = read_json_document(document_path, TomogramError)
     try:
-        array = zarr.open_array(path, mode="r", zarr_format=3 if is_v3 else 2)
+        with warnings.catch_warnings():
+            # such as an empty list of filters: odd, but readable, and nothing that who reads it could mend
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            array = zarr.open_array(path, mode="r", zarr_format=3 if is_v3 else 2)
         file_shape = tuple(int(n) for n in (array.shards or array.chunks))
         chunk_shape = tuple(int(n) for n in array.chunks)
         item_bytes = np.dtype(array.dtype).itemsize
     except (NumcodecsUnknownCodec, ZarrUnknownCodec) as error:
         raise TomogramError(
-            document_path, f"uses a codec that is not installed ({_first_line(error)})", "rewrite it with Blosc or Zstd"
+            document_path, f"uses a codec that is not installed ({first_line(error)})", "rewrite it with Blosc or Zstd"
         ) from error
-    except _ZARR_FAULTS as error:
+    except ZARR_FAULTS as error:
         raise TomogramError(
-            document_path, f"is not valid zarr metadata ({_first_line(error)})", "copy or write the array again"
+            document_path, f"is not valid zarr metadata ({first_line(error)})", "copy or write the array again"
         ) from error
     stored = StoredArray(path, 3 if is_v3 else 2, array, file_shape, metadata)
     _check_sizes(stored, document_path, math.prod(chunk_shape) * item_bytes)
     return stored
-
-
-def read_stored_array(
-    stored: StoredArray,
-    *,
-    leading: Index = (),
-    allow_missing_chunks: bool = False,
-    checksums: dict[str, int] | None = None,
-) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Return all voxels, and notes about what was missing.
-
-    Parameters
-    ----------
-    stored
-        The array.
-    leading
-        Indices of leading axes to take.
-    allow_missing_chunks
-        Read chunks without a file as the fill value, with a note, instead of refusing.
-    checksums
-        CRC-32 by key of file, for arrays written by `write_stored_array`.
-
-    Raises
-    ------
-    TomogramError
-        If chunks are missing or damaged, or the array does not fit in memory.
-    """
-    files = stored.find_files()
-    notes = _check_missing(stored, files, allow_missing_chunks=allow_missing_chunks)
-    _check_memory(stored)
-    try:
-        _check_empty(stored, files)
-        _check_blosc_frames(stored, files)
-        _check_checksums(stored, files, checksums or {})
-    except OSError as error:
-        where = error.filename or stored.path
-        raise TomogramError(where, f"cannot be read ({error.strerror})", "check the disk and the rights") from error
-    try:
-        return np.asarray(stored.array[leading + (slice(None),) * (len(stored.shape) - len(leading))]), notes
-    except MemoryError as error:
-        raise _too_large(stored) from error
-    except _ZARR_FAULTS as error:
-        key = _find_damaged_file(stored, files)
-        raise TomogramError(
-            f"{stored.path}: chunk {key or 'unknown'}",
-            f"cannot be decoded ({_first_line(error)})",
-            "copy the tomogram again; it is damaged",
-        ) from error
 
 
 def count_files(stored: StoredArray) -> tuple[int, int]:
@@ -261,99 +217,6 @@ def _check_sizes(stored: StoredArray, document_path: Path, chunk_bytes: int) -> 
         )
 
 
-def _check_missing(stored: StoredArray, files: dict[Index, Path], *, allow_missing_chunks: bool) -> tuple[str, ...]:
-    missing = stored.expected_files - len(files)
-    if not missing:
-        return ()
-    problem = f"{missing} of {stored.expected_files} chunks are missing"
-    if allow_missing_chunks:
-        return (f"{problem} in {stored.path.name} and read as {stored.array.fill_value}",)
-    first = next(index for index in _count_through(stored.file_grid) if index not in files)
-    raise TomogramError(
-        stored.path,
-        f"{problem}, the first is {stored.file_key(first)}",
-        "copy the tomogram again, or say --allow-missing-chunks if its writer leaves out empty ones",
-    )
-
-
-def _count_through(grid: Index) -> Iterator[Index]:
-    """Yield the places of a grid in order; unlike `numpy.ndindex`, whatever its size."""
-    for number in range(math.prod(grid)):
-        index: list[int] = []
-        for size in reversed(grid):
-            number, place = divmod(number, size)
-            index.insert(0, place)
-        yield tuple(index)
-
-
-def _check_empty(stored: StoredArray, files: dict[Index, Path]) -> None:
-    # zarr itself reads an empty shard as the fill value.
-    for index, path in files.items():
-        if path.stat().st_size == 0:
-            raise TomogramError(
-                f"{stored.path}: chunk {stored.file_key(index)}", "is an empty file", "copy the tomogram again"
-            )
-
-
-def _check_memory(stored: StoredArray) -> None:
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if math.prod(stored.shape) * stored.dtype.itemsize > available:
-        raise _too_large(stored)
-
-
-def _too_large(stored: StoredArray) -> TomogramError:
-    gigabytes = math.prod(stored.shape) * stored.dtype.itemsize / 1e9
-    shape = " x ".join(str(n) for n in stored.shape)
-    return TomogramError(
-        stored.path, f"has {shape} voxels, {gigabytes:.3g} GB, more than fits in memory", "use a more binned tomogram"
-    )
-
-
-def _check_blosc_frames(stored: StoredArray, files: dict[Index, Path]) -> None:
-    if not _ends_in_blosc(stored):
-        return
-    for index, path in files.items():
-        with open(path, "rb") as stream:
-            header = stream.read(_BLOSC_HEADER_BYTES)
-        promised = int.from_bytes(header[12:16], "little")
-        size = path.stat().st_size
-        if size < max(promised, _BLOSC_HEADER_BYTES):
-            raise TomogramError(
-                f"{stored.path}: chunk {stored.file_key(index)}",
-                f"is truncated: it has {size} bytes, its header promises {promised}",
-                "copy the tomogram again",
-            )
-
-
-def _ends_in_blosc(stored: StoredArray) -> bool:
-    if stored.zarr_format == 2:
-        return (stored.metadata.get("compressor") or {}).get("id") == "blosc"
-    codecs = stored.metadata.get("codecs") or [{}]
-    return bool(codecs[-1].get("name") == "blosc")
-
-
-def _check_checksums(stored: StoredArray, files: dict[Index, Path], checksums: dict[str, int]) -> None:
-    for index, path in files.items():
-        key = stored.file_key(index)
-        if key in checksums and zlib.crc32(path.read_bytes()) != checksums[key]:
-            raise TomogramError(
-                f"{stored.path}: chunk {key}",
-                "is not what was written (checksum)",
-                "write it again; if it was edited on purpose, delete 'chunk_crc32' from the group's attributes",
-            )
-
-
-def _find_damaged_file(stored: StoredArray, files: dict[Index, Path]) -> str | None:
-    for index in sorted(files):
-        start = (i * step for i, step in zip(index, stored.file_shape, strict=True))
-        region = tuple(slice(begin, begin + step) for begin, step in zip(start, stored.file_shape, strict=True))
-        try:
-            stored.array[region]
-        except (*_ZARR_FAULTS, MemoryError):
-            return stored.file_key(index)
-    return None
-
-
 def _walk_files(folder: Path) -> Iterator[Path]:
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -367,6 +230,7 @@ def _parse_key(key: str, separator: str) -> Index | None:
     return tuple(int(part) for part in parts)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, at most 160 characters."""
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0][:160]

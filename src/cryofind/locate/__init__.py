@@ -1,7 +1,7 @@
 """Probability volumes to picks: peaks or regions, one per particle, and the thresholds that select them."""
 
 from cryofind.locate.calibrate import apply_calibration, fit_calibration
-from cryofind.locate.find import find_picks
+from cryofind.locate.find import Candidates, find_picks, locate_candidates, settle_candidates
 from cryofind.locate.peaks import Peaks, find_peaks
 from cryofind.locate.refine import recentre_peaks, refine_peaks
 from cryofind.locate.split_merge import Regions, find_regions
@@ -9,6 +9,7 @@ from cryofind.locate.suppress import suppress_neighbours
 from cryofind.locate.thresholds import Threshold, ThresholdCurve, fit_threshold
 
 __all__ = [
+    "Candidates",
     "Peaks",
     "Regions",
     "Threshold",
@@ -19,7 +20,9 @@ __all__ = [
     "find_regions",
     "fit_calibration",
     "fit_threshold",
+    "locate_candidates",
     "recentre_peaks",
     "refine_peaks",
+    "settle_candidates",
     "suppress_neighbours",
 ]

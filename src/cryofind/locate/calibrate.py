@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
 
 Floats = NDArray[np.float64]
@@ -55,6 +54,8 @@ def fit_calibration(scores: ArrayLike, is_hit: ArrayLike) -> Calibration:
         cost = -log_expit(margins).sum() + PRIOR_PRECISION * (parameters**2).sum() / 2
         gradient = np.array([(residuals * log_odds).sum() * slope, residuals.sum()])
         return float(cost), gradient + PRIOR_PRECISION * parameters
+
+    from scipy.optimize import minimize  # slow to import, and picking does without
 
     # The logarithm of the slope is fitted, which keeps the slope positive; bounds keep the line search sane.
     result = minimize(cost_and_gradient, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-5, 3), (-30, 30)])

@@ -1,7 +1,7 @@
 """From the probability volumes of one run to its candidate picks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,45 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class _Candidates:
+class Candidates:
+    """Places that may hold a particle, before any is weighed against another.
+
+    Parameters
+    ----------
+    positions_zyx_angstrom
+        Of the maxima or regions, shape (N, 3).
+    centred_zyx_angstrom
+        The same, moved to the mean of the probability around them; equal where that is not asked for.
+    scores
+        Probability, shape (N,).
+    channels
+        Index of the object, shape (N,).
+    """
+
     positions_zyx_angstrom: Floats
+    centred_zyx_angstrom: Floats
     scores: NDArray[np.float32]
     channels: NDArray[np.int64]
 
-    def where(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> "_Candidates":
-        return _Candidates(self.positions_zyx_angstrom[keep], self.scores[keep], self.channels[keep])
+    def where(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> "Candidates":
+        """Return the candidates of a mask or of row numbers, in their order."""
+        return Candidates(
+            self.positions_zyx_angstrom[keep], self.centred_zyx_angstrom[keep], self.scores[keep], self.channels[keep]
+        )
+
+    def centred(self) -> "Candidates":
+        """Return the candidates at their centred positions."""
+        return replace(self, positions_zyx_angstrom=self.centred_zyx_angstrom)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Candidates"]) -> "Candidates":
+        """Return all candidates of some parts, of which there is at least one."""
+        return cls(
+            np.concatenate([part.positions_zyx_angstrom for part in parts]),
+            np.concatenate([part.centred_zyx_angstrom for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.channels for part in parts]),
+        )
 
 
 def find_picks(
@@ -61,30 +93,80 @@ def find_picks(
     ModelError
         If a probability is NaN or infinite.
     """
-    channel_specs = [find_spec(specs, name) for name in probabilities.objects]
-    candidates = _locate_all(probabilities, channel_specs, config)
-    candidates = _thin_out(_keep_inside(candidates, grid, config), channel_specs, config)
-    if config.method == "peaks" and config.refine and config.recentre_factor > 0:
-        recentred = _recentre(candidates, probabilities, channel_specs, config)
-        candidates = _thin_out(_keep_inside(recentred, grid, config), channel_specs, config)
-    candidates = candidates.where(np.argsort(candidates.channels, kind="stable"))
-    names = [channel_specs[channel].name for channel in candidates.channels]
-    runs = [probabilities.run] * len(names)
-    return Picks.build(runs, names, candidates.positions_zyx_angstrom, scores=candidates.scores)
+    candidates = locate_candidates(probabilities, specs, config)
+    return settle_candidates(candidates, probabilities.objects, specs, config, run=probabilities.run, grid=grid)
 
 
-def _locate_all(
-    probabilities: ProbabilityVolume, channel_specs: Sequence[ParticleSpec], config: LocateConfig
-) -> _Candidates:
-    positions, scores, channels = [np.zeros((0, 3))], [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
-    for channel, spec in enumerate(channel_specs):
-        if not spec.is_particle:
-            continue
-        indices, channel_scores = _locate_object(probabilities, channel, spec, config)
-        positions.append(probabilities.grid.positions_from_indices(indices))
-        scores.append(channel_scores)
-        channels.append(np.full(len(channel_scores), channel))
-    return _Candidates(np.concatenate(positions), np.concatenate(scores), np.concatenate(channels))
+def locate_candidates(
+    probabilities: ProbabilityVolume, specs: Sequence[ParticleSpec], config: LocateConfig
+) -> Candidates:
+    """Return every maximum or region of every particle, wherever it lies; the first half of `find_picks`.
+
+    What a volume gives is what its parts give, so parts of a volume may be searched one by one.
+    """
+    parts = [_no_candidates()]
+    for channel, name in enumerate(probabilities.objects):
+        spec = find_spec(specs, name)
+        if spec.is_particle:
+            parts.append(_find_object(probabilities, channel, spec, config))
+    return Candidates.concatenate(parts)
+
+
+def settle_candidates(
+    candidates: Candidates,
+    objects: Sequence[str],
+    specs: Sequence[ParticleSpec],
+    config: LocateConfig,
+    *,
+    run: str,
+    grid: VoxelGrid,
+) -> Picks:
+    """Weigh the candidates of a whole run against each other; the second half of `find_picks`.
+
+    Parameters
+    ----------
+    candidates
+        Of all parts of the run.
+    objects
+        Names of the channels.
+    specs, config, grid
+        See `find_picks`.
+    run
+        Name of the run.
+    """
+    channel_specs = [find_spec(specs, name) for name in objects]
+    kept = _thin_out(_keep_inside(candidates, grid, config), channel_specs, config)
+    if _recentres(config):
+        kept = _thin_out(_keep_inside(kept.centred(), grid, config), channel_specs, config)
+    kept = kept.where(np.argsort(kept.channels, kind="stable"))
+    names = [channel_specs[channel].name for channel in kept.channels]
+    return Picks.build([run] * len(names), names, kept.positions_zyx_angstrom, scores=kept.scores)
+
+
+def _no_candidates() -> Candidates:
+    nowhere = np.zeros((0, 3))
+    return Candidates(nowhere, nowhere, np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
+def _recentres(config: LocateConfig) -> bool:
+    return config.method == "peaks" and config.refine and config.recentre_factor > 0
+
+
+def _find_object(
+    probabilities: ProbabilityVolume, channel: int, spec: ParticleSpec, config: LocateConfig
+) -> Candidates:
+    grid = probabilities.grid
+    indices, scores = _locate_object(probabilities, channel, spec, config)
+    centred = indices
+    if _recentres(config):
+        centred = recentre_peaks(
+            probabilities.probabilities[channel],
+            indices,
+            window_angstrom=config.recentre_factor * spec.particle_radius_angstrom,
+            spacing_zyx_angstrom=grid.spacing_zyx_angstrom,
+        )
+    positions = grid.positions_from_indices(indices), grid.positions_from_indices(centred)
+    return Candidates(*positions, scores, np.full(len(scores), channel))
 
 
 def _locate_object(
@@ -125,31 +207,11 @@ def _locate_regions(
     return regions.centroids_zyx[fits], regions.scores[fits]
 
 
-def _recentre(
-    candidates: _Candidates,
-    probabilities: ProbabilityVolume,
-    channel_specs: Sequence[ParticleSpec],
-    config: LocateConfig,
-) -> _Candidates:
-    grid = probabilities.grid
-    positions = candidates.positions_zyx_angstrom.copy()
-    for channel in np.unique(candidates.channels):
-        rows = candidates.channels == channel
-        indices = recentre_peaks(
-            probabilities.probabilities[channel],
-            grid.indices_from_positions(positions[rows]),
-            window_angstrom=config.recentre_factor * channel_specs[channel].particle_radius_angstrom,
-            spacing_zyx_angstrom=grid.spacing_zyx_angstrom,
-        )
-        positions[rows] = grid.positions_from_indices(indices)
-    return _Candidates(positions, candidates.scores, candidates.channels)
-
-
-def _keep_inside(candidates: _Candidates, grid: VoxelGrid, config: LocateConfig) -> _Candidates:
+def _keep_inside(candidates: Candidates, grid: VoxelGrid, config: LocateConfig) -> Candidates:
     return candidates.where(grid.contains(candidates.positions_zyx_angstrom, margin_angstrom=config.border_angstrom))
 
 
-def _thin_out(candidates: _Candidates, channel_specs: Sequence[ParticleSpec], config: LocateConfig) -> _Candidates:
+def _thin_out(candidates: Candidates, channel_specs: Sequence[ParticleSpec], config: LocateConfig) -> Candidates:
     """Return the candidates that keep their distance, best score first."""
     kept = suppress_neighbours(
         candidates.positions_zyx_angstrom,

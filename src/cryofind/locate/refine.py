@@ -102,7 +102,7 @@ def recentre_peaks(
     spacing = np.array(spacing_zyx_angstrom)
     if window_angstrom < LEAST_WINDOW_CELLS * spacing.max():
         return indices_zyx
-    steps, kernel = _draw_soft_ball(window_angstrom, spacing)
+    steps, kernel = draw_soft_ball(window_angstrom, spacing)
     reach = steps.max(axis=0)
     padded = np.pad(probability_zyx, [(int(cells), int(cells)) for cells in reach])
     moved, cells = indices_zyx.copy(), np.rint(indices_zyx).astype(np.int64)
@@ -122,7 +122,7 @@ def recentre_peaks(
     return np.asarray(indices_zyx + shortened / spacing)
 
 
-def _draw_soft_ball(window_angstrom: float, spacing: Floats) -> tuple[NDArray[np.int64], Floats]:
+def draw_soft_ball(window_angstrom: float, spacing: Floats) -> tuple[NDArray[np.int64], Floats]:
     """Return the cells (C, 3) of a ball around the origin and their weights (C,), falling to 0 over one cell."""
     reach = np.ceil(window_angstrom / spacing + 0.5).astype(int)
     cube = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 3)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import cryofind
+from cryofind.config import PredictConfig
 from cryofind.errors import CryofindError
 from cryofind.io import (
     Project,
@@ -108,14 +109,13 @@ def examine_computer() -> list[str]:
     """Say what this computer can do."""
     import torch
 
-    from cryofind.predict import choose_device, choose_precision
+    from cryofind.predict import choose_engine
 
-    device = choose_device("auto")
     lines = [
         f"cryofind {cryofind.__version__}, torch {torch.__version__}",
         f"cores: {os.cpu_count()}; memory: {_memory_gigabytes():.1f} GB; "
         f"free disk here: {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB",
-        f"networks run on {device} in {str(choose_precision('auto', device)).removeprefix('torch.')}",
+        choose_engine([], PredictConfig()).describe(),
     ]
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

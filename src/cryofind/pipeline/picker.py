@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from cryofind.models import ModelCard, SeenRun, find_model, load_model_folder
 from cryofind.pipeline.candidates import find_candidates, predict_tomogram
 from cryofind.pipeline.ensembles import member_folders
 from cryofind.pipeline.tuning import Tuning
-from cryofind.predict import segment_probabilities
+from cryofind.predict import EngineChoice, choose_engine, segment_probabilities
 from cryofind.preprocess import preprocess_tomogram
 from cryofind.types import UNNAMED_RUN, LabelVolume, ParticleSpec, Picks, ProbabilityVolume, Tomogram, VoxelGrid
 
@@ -83,6 +83,16 @@ class Picker:
         """What the model looks for, in channel order."""
         return self.card.specs()
 
+    def choose_engine(self) -> EngineChoice:
+        """Return what runs the networks on this computer.
+
+        Raises
+        ------
+        ConfigError
+            If the device or engine that the recipe asks for is not there, or does not suit the precision.
+        """
+        return choose_engine(self.networks, self.config.predict)
+
     def pick(self, volume_zyx: NDArray[np.generic], *, voxel_spacing_angstrom: float, run: str = UNNAMED_RUN) -> Picks:
         """Pick the particles of one tomogram.
 
@@ -115,6 +125,12 @@ class Picker:
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
             prepared = self.prepare(tomogram)
+        result = self.pick_prepared(prepared)
+        return replace(result, seconds={**seconds, **result.seconds})
+
+    def pick_prepared(self, prepared: Tomogram) -> PickResult:
+        """Pick the particles of a tomogram that `prepare` returned; errors as in `pick_tomogram`."""
+        seconds: dict[str, float] = {}
         with _timed(seconds, "network"):
             probabilities = predict_tomogram(self.networks, prepared, self.specs, self.card.activation, self.config)
         with _timed(seconds, "locate"):
@@ -122,13 +138,17 @@ class Picker:
             picks = Tuning(self.card.thresholds, self.card.calibration, {}).select(candidates)
         return PickResult(picks, probabilities, prepared.notes, seconds)
 
-    def prepare(self, tomogram: Tomogram) -> Tomogram:
-        """Return a tomogram with the voxel spacing, grey values and contrast that the model expects."""
+    def prepare(self, tomogram: Tomogram, *, may_overwrite: bool = False) -> Tomogram:
+        """Return a tomogram with the voxel spacing, grey values and contrast that the model expects.
+
+        With `may_overwrite` the given voxels are needed no more, and may become the result's.
+        """
         return preprocess_tomogram(
             tomogram,
             self.config.preprocess,
             spacing_angstrom=self.card.voxel_spacing_angstrom,
             polarity=self.card.polarity,
+            may_overwrite=may_overwrite,
         )
 
     def find_candidates(self, tomogram: Tomogram) -> Picks:

@@ -15,7 +15,7 @@ from cryofind.errors import OutputError
 
 RECORD_NAME = "run.json"
 
-_RECORDED_PACKAGES = ("numpy", "scipy", "torch", "zarr", "lightning-fabric")
+_RECORDED_PACKAGES = ("numpy", "scipy", "torch", "zarr", "lightning-fabric", "openvino", "nncf")
 
 
 def describe_environment() -> dict[str, Any]:

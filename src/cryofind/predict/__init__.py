@@ -3,10 +3,13 @@
 from cryofind.models import choose_precision
 from cryofind.predict.device import choose_device
 from cryofind.predict.engine import predict_probabilities
+from cryofind.predict.engines import EngineChoice, choose_engine
 from cryofind.predict.segment import segment_probabilities
 
 __all__ = [
+    "EngineChoice",
     "choose_device",
+    "choose_engine",
     "choose_precision",
     "predict_probabilities",
     "segment_probabilities",

@@ -11,10 +11,11 @@ from torch import nn
 
 from cryofind.config import PredictConfig
 from cryofind.errors import ModelError, TomogramError
-from cryofind.models import OUTPUT_STRIDE, choose_precision
+from cryofind.models import OUTPUT_STRIDE
 from cryofind.predict.augment_test import View, choose_views
-from cryofind.predict.device import choose_device, memory_budget_bytes
-from cryofind.predict.ensemble import Ensemble, average_logits, combine_multiples, prepare_ensemble
+from cryofind.predict.device import memory_budget_bytes
+from cryofind.predict.engines import EngineChoice, choose_engine, load_ensemble
+from cryofind.predict.ensemble import Ensemble, average_logits, combine_multiples
 from cryofind.predict.tiling import (
     IntTriple,
     Tiling,
@@ -70,7 +71,7 @@ def predict_probabilities(
     activation
         `softmax`: C = K + 1, channel 0 is background and is dropped; `sigmoid`: C = K.
     config
-        Device, precision, memory, blocks, views.
+        Device, engine, precision, memory, blocks, views.
 
     Returns
     -------
@@ -81,18 +82,18 @@ def predict_probabilities(
     Raises
     ------
     ConfigError
-        If the device is not there, or `config.tile_zyx` does not suit the network.
+        If the device or engine is not there, or `config.tile_zyx` does not suit the network.
     ModelError
-        If the networks do not fit each other, the objects or the activation, or give numbers that are not finite.
+        If the networks do not fit each other, the objects, the activation or the engine, or give numbers that are not
+        finite.
     TomogramError
         If memory does not suffice for the smallest block.
     """
     if volume_zyx.shape != grid.shape_zyx:
         raise ValueError(f"volume has shape {volume_zyx.shape}, its grid {grid.shape_zyx}")
-    device = choose_device(config.device)
-    dtype = choose_precision(config.precision, device)
+    choice = choose_engine(networks, config)
     with torch.inference_mode():
-        ensemble = _prepare_or_refuse(networks, device, dtype, run)
+        ensemble = _prepare_or_refuse(networks, choice, volume_zyx, run)
         _check_channels(ensemble.channels, len(objects), activation)
         tile_zyx = _choose_tile(ensemble, grid.shape_zyx, config)
         probabilities = _predict_until_it_fits(ensemble, volume_zyx, tile_zyx, activation, config, run)
@@ -107,13 +108,15 @@ def estimate_bytes(ensemble: Ensemble, shape_zyx: IntTriple, tile_zyx: IntTriple
     return float(np.prod(tile_zyx)) * ensemble.bytes_per_voxel() + 4 * ensemble.channels * (2 * layer + result)
 
 
-def _prepare_or_refuse(networks: Sequence[nn.Module], device: torch.device, dtype: torch.dtype, run: str) -> Ensemble:
+def _prepare_or_refuse(
+    networks: Sequence[nn.Module], choice: EngineChoice, volume_zyx: NDArray[Any], run: str
+) -> Ensemble:
     try:
-        return prepare_ensemble(networks, device=device, dtype=dtype)
+        return load_ensemble(networks, choice, volume_zyx)
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
-        raise _memory_error(run, device, (2 * combine_multiples(networks),) * 3) from error
+        raise _memory_error(run, choice.device, (2 * combine_multiples(networks),) * 3) from error
 
 
 def _choose_tile(ensemble: Ensemble, shape_zyx: IntTriple, config: PredictConfig) -> IntTriple:

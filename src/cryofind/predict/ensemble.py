@@ -10,6 +10,7 @@ from torch import nn
 from cryofind.errors import ModelError
 from cryofind.models import OUTPUT_STRIDE, ResidualUNet, fold_batch_norm, network_multiple
 from cryofind.predict.augment_test import View
+from cryofind.predict.openvino_engine import OpenVinoNetwork, measure_maps
 from cryofind.predict.slabs import SlabUNet
 from cryofind.predict.tiling import IntTriple
 
@@ -58,7 +59,13 @@ def combine_multiples(networks: Sequence[nn.Module]) -> int:
     return math.lcm(OUTPUT_STRIDE, *map(network_multiple, networks))
 
 
-def prepare_ensemble(networks: Sequence[nn.Module], *, device: torch.device, dtype: torch.dtype) -> Ensemble:
+def prepare_ensemble(
+    networks: Sequence[nn.Module],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    convert: Callable[[nn.Module], OpenVinoNetwork] | None = None,
+) -> Ensemble:
     """Return copies of the networks, folded and moved, after a trial run of each on a small block.
 
     Parameters
@@ -66,7 +73,9 @@ def prepare_ensemble(networks: Sequence[nn.Module], *, device: torch.device, dty
     networks
         Modules that map (B, 1, Z, Y, X) to logits (B, C, Z/2, Y/2, X/2).
     device, dtype
-        Where and in which number type they are to run.
+        Where they are to run, and in which number type they get their blocks.
+    convert
+        What hands a network over to OpenVINO; without it torch runs them all.
 
     Raises
     ------
@@ -76,7 +85,9 @@ def prepare_ensemble(networks: Sequence[nn.Module], *, device: torch.device, dty
     if not networks:
         raise ValueError("at least one network is needed")
     multiple = combine_multiples(networks)
-    members = tuple(_make_ready(fold_batch_norm(network), device, dtype) for network in networks)
+    members = tuple(
+        convert(network) if convert else _make_ready(fold_batch_norm(network), device, dtype) for network in networks
+    )
     trial = torch.zeros((1, 1, *[2 * multiple] * 3), device=device, dtype=dtype)
     outcomes = [_try_network(member, trial) for member in members]
     for number, outcome in enumerate(outcomes, start=1):
@@ -128,21 +139,17 @@ class _Trial:
 def _try_network(network: nn.Module, trial: torch.Tensor) -> _Trial:
     if isinstance(network, SlabUNet):
         return _Trial(tuple(network(trial).shape), 0.0, network.bytes_per_voxel)
-    largest = 0
+    if isinstance(network, OpenVinoNetwork):
+        known = network.converted
+        ratio = trial.shape[-1] / (2 * known.size_multiple)
+        shape = (*known.shape[:2], *(int(size * ratio) for size in known.shape[2:]))
+        return _trial_of_maps(shape, known.largest_map_per_voxel, network.bytes_per_element)
+    shape, largest = measure_maps(network, trial)
+    return _trial_of_maps(shape, largest / trial.numel(), trial.element_size())
 
-    def note_size(_module: nn.Module, _inputs: object, output: object) -> None:
-        nonlocal largest
-        if isinstance(output, torch.Tensor):
-            largest = max(largest, output.numel())
 
-    hooks = [module.register_forward_hook(note_size) for module in network.modules()]
-    try:
-        shape = tuple(network(trial).shape)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    per_voxel = largest / trial.numel()
-    return _Trial(shape, per_voxel, trial.element_size() * FEATURE_MAPS_AT_PEAK * per_voxel)
+def _trial_of_maps(shape: tuple[int, ...], largest_per_voxel: float, bytes_per_element: int) -> _Trial:
+    return _Trial(shape, largest_per_voxel, bytes_per_element * FEATURE_MAPS_AT_PEAK * largest_per_voxel)
 
 
 def _check_trial(number: int, shape: tuple[int, ...], channels: int, size: int) -> None:

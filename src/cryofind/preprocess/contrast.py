@@ -59,9 +59,7 @@ def detect_polarity(volume_zyx: NDArray[Any]) -> Polarity:
 
 
 def _take_blocks_off_background(volume_zyx: NDArray[Any]) -> NDArray[np.float64]:
-    box = _take_central_box(volume_zyx)
-    scale = float(np.abs(box).max()) or 1.0
-    means = _average_blocks(box / scale)
+    means = _average_blocks(_central_box(volume_zyx))
     background = ndimage.uniform_filter(means, BACKGROUND_BLOCKS, mode="nearest")
     contrast = (means - background)[_leave_out_faces(means.shape)]
     return np.asarray(contrast - contrast.mean(), dtype=np.float64)
@@ -73,20 +71,31 @@ def _leave_out_faces(counts: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(margin, count - margin) for margin, count in zip(margins, counts, strict=True))
 
 
-def _take_central_box(volume_zyx: NDArray[Any]) -> NDArray[np.float64]:
+def _central_box(volume_zyx: NDArray[Any]) -> NDArray[Any]:
+    """Return the box that is looked at: a view, or where voxels had to be mended a copy, float64."""
     starts = [max(0, (size - most) // 2) for size, most in zip(volume_zyx.shape, MAX_BOX_ZYX, strict=True)]
-    box = tuple(slice(start, start + most) for start, most in zip(starts, MAX_BOX_ZYX, strict=True))
-    values = volume_zyx[box].astype(np.float64)
+    box = volume_zyx[tuple(slice(start, start + most) for start, most in zip(starts, MAX_BOX_ZYX, strict=True))]
+    if all(np.isfinite(plane).all() for plane in box):
+        return box
+    values = box.astype(np.float64)
     finite = np.isfinite(values)
-    if not finite.all():
-        values[~finite] = np.median(values[finite]) if finite.any() else 0.0
+    values[~finite] = np.median(values[finite]) if finite.any() else 0.0
     return values
 
 
-def _average_blocks(volume_zyx: NDArray[np.float64]) -> NDArray[np.float64]:
+def _average_blocks(volume_zyx: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the means of the volume's blocks in units of its largest magnitude, lest their cubes leave float64."""
+    largest = max(float(np.abs(plane, dtype=np.float64).max()) for plane in volume_zyx) or 1.0
     # A volume thinner than one block is averaged over what there is.
     blocks = [min(BLOCK_VOXELS, size) for size in volume_zyx.shape]
     counts = [size // block for size, block in zip(volume_zyx.shape, blocks, strict=True)]
-    z, y, x = (count * block for count, block in zip(counts, blocks, strict=True))
-    split = volume_zyx[:z, :y, :x].reshape(counts[0], blocks[0], counts[1], blocks[1], counts[2], blocks[2])
-    return np.asarray(split.mean(axis=(1, 3, 5)))
+    y, x = counts[1] * blocks[1], counts[2] * blocks[2]
+    means = np.empty(counts)
+    for layer, mean in enumerate(means):
+        planes = volume_zyx[layer * blocks[0] : (layer + 1) * blocks[0], :y, :x]
+        # Slab by slab and z first: the long sums run along whole rows, and nothing leaves the cache.
+        rows = np.divide(planes, largest, dtype=np.float64).sum(axis=0)
+        columns = rows.reshape(counts[1], blocks[1], x).sum(axis=1)
+        mean[...] = columns.reshape(counts[1], counts[2], blocks[2]).sum(axis=2)
+    means /= np.prod(blocks)
+    return means

@@ -1,7 +1,6 @@
 """Grey values to zero mean and unit spread, whatever number type, scale or damage they come with."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from cryofind.config import PreprocessConfig
 from cryofind.errors import TomogramError
+from cryofind.preprocess.pieces import Piece, map_pieces
 
 logger = logging.getLogger("cryofind")
 
@@ -47,7 +47,7 @@ def normalize_volume(volume_zyx: Numbers, config: PreprocessConfig, *, subject: 
     """Return a volume as contiguous float32 of about zero mean and unit spread.
 
     Statistics come from every `config.statistics_stride`-th voxel along each axis (fewer are skipped in small
-    volumes). The volume is converted plane by plane, so that no second copy of it is held in a wider number type.
+    volumes). The volume is converted piece by piece, so that no second copy of it is held in a wider number type.
 
     Parameters
     ----------
@@ -81,12 +81,17 @@ def normalize_volume(volume_zyx: Numbers, config: PreprocessConfig, *, subject: 
     return normalized
 
 
-def normalize_finite(volume_zyx: Numbers, config: PreprocessConfig) -> tuple[Float32s, tuple[str, ...]]:
-    """Return a volume without NaN or infinity as float32 (see `normalize_volume`), and notes on what was odd."""
+def normalize_finite(
+    volume_zyx: Numbers, config: PreprocessConfig, *, may_overwrite: bool = False
+) -> tuple[Float32s, tuple[str, ...]]:
+    """Return a volume without NaN or infinity as float32 (see `normalize_volume`), and notes on what was odd.
+
+    With `may_overwrite` the result takes the place of the given volume if that is writable and of the right kind.
+    """
     grey_scale, notes = measure_grey_scale(volume_zyx, config)
     if grey_scale.scale == 0.0:
         return np.zeros(volume_zyx.shape, np.float32), (*notes, "all voxels are equal, so nothing can be found")
-    return apply_grey_scale(volume_zyx, grey_scale), notes
+    return apply_grey_scale(volume_zyx, grey_scale, may_overwrite=may_overwrite), notes
 
 
 def fill_nonfinite(
@@ -104,7 +109,7 @@ def fill_nonfinite(
     """
     if not np.issubdtype(volume_zyx.dtype, np.floating):
         return volume_zyx, ()
-    count = sum(int(np.count_nonzero(~_is_usable(plane))) for plane in _planes(volume_zyx))
+    count = sum(map_pieces(volume_zyx.shape, lambda piece: _count_unusable(volume_zyx[piece])))
     if count == 0:
         return volume_zyx, ()
     share = count / volume_zyx.size
@@ -135,19 +140,30 @@ def measure_grey_scale(volume_zyx: Numbers, config: PreprocessConfig) -> tuple[G
     return GreyScale(grey_scale.center, grey_scale.scale, float(limits[0]), float(limits[1])), ()
 
 
-def apply_grey_scale(volume_zyx: Numbers, grey_scale: GreyScale) -> Float32s:
-    """Return the volume as contiguous float32 on that grey scale (scale > 0), converted plane by plane."""
-    normalized = np.empty(volume_zyx.shape, np.float32)
+def apply_grey_scale(volume_zyx: Numbers, grey_scale: GreyScale, *, may_overwrite: bool = False) -> Float32s:
+    """Return the volume as contiguous float32 on that grey scale (scale > 0), converted piece by piece.
+
+    With `may_overwrite` a writable, contiguous float32 volume is itself changed and returned.
+    """
+    takes_place = may_overwrite and volume_zyx.dtype == np.float32 and volume_zyx.flags.carray
+    normalized = volume_zyx if takes_place else np.empty(volume_zyx.shape, np.float32)
     working_type = _working_type(volume_zyx.dtype, grey_scale.scale)
-    center, scale = working_type.type(grey_scale.center), working_type.type(grey_scale.scale)
-    clips = np.isfinite(grey_scale.low)
-    for index, plane in enumerate(_planes(volume_zyx)):
-        values = plane.astype(working_type)
-        if clips:
-            np.clip(values, grey_scale.low, grey_scale.high, out=values)
-        values -= center
-        np.divide(values, scale, out=normalized[index], casting="same_kind")
+
+    def convert(piece: Piece) -> None:
+        _convert(volume_zyx[piece], normalized[piece], grey_scale, working_type)
+
+    map_pieces(volume_zyx.shape, convert)
     return normalized
+
+
+def _convert(values: Numbers, out: Float32s, grey_scale: GreyScale, working_type: np.dtype[Any]) -> None:
+    # In place where the result's type will do: each step then finds its values in the cache.
+    scaled = out if working_type == out.dtype else np.empty(out.shape, working_type)
+    if np.isfinite(grey_scale.low):
+        np.clip(values.astype(working_type, copy=False), grey_scale.low, grey_scale.high, out=scaled)
+        values = scaled
+    np.subtract(values, working_type.type(grey_scale.center), out=scaled, dtype=working_type)
+    np.divide(scaled, working_type.type(grey_scale.scale), out=out, casting="same_kind")
 
 
 def take_sample(volume_zyx: Numbers, stride: int) -> NDArray[np.float64]:
@@ -182,8 +198,8 @@ def _working_type(dtype: np.dtype[Any], scale: float) -> np.dtype[Any]:
     return np.result_type(dtype.newbyteorder("="), at_least)
 
 
-def _planes(volume_zyx: Numbers) -> Iterator[Numbers]:
-    yield from volume_zyx
+def _count_unusable(values: Numbers) -> int:
+    return values.size - int(np.count_nonzero(_is_usable(values)))
 
 
 def _is_usable(values: Numbers) -> NDArray[np.bool_]:
@@ -198,6 +214,6 @@ def _replace_unusable(volume_zyx: Numbers, stride: int) -> Numbers:
         sample = take_sample(volume_zyx, 1)
     median = float(np.median(sample)) if sample.size else 0.0
     filled = np.array(volume_zyx, dtype=volume_zyx.dtype.newbyteorder("="))
-    for plane in _planes(filled):
+    for plane in filled:
         plane[~_is_usable(plane)] = median
     return filled

@@ -17,6 +17,7 @@ def preprocess_tomogram(
     *,
     spacing_angstrom: float | None = None,
     polarity: Polarity | None = None,
+    may_overwrite: bool = False,
 ) -> Tomogram:
     """Return the tomogram as a network expects it: damage mended, resampled, of one contrast, normalised.
 
@@ -30,6 +31,9 @@ def preprocess_tomogram(
         Voxel spacing of the model, Angstrom; None leaves the tomogram's.
     polarity
         Contrast of the model; None or `unclear` leaves the tomogram's.
+    may_overwrite
+        The tomogram's voxels are needed no more: a writable, contiguous float32 volume is normalised in place, which
+        saves a volume of memory. By default they stay as they are.
 
     Returns
     -------
@@ -46,7 +50,9 @@ def preprocess_tomogram(
     at_spacing = replace(tomogram, volume_zyx=filled, notes=tomogram.notes + fill_notes)
     if spacing_angstrom is not None:
         at_spacing = match_spacing(at_spacing, spacing_angstrom)
-    normalized, notes = normalize_finite(at_spacing.volume_zyx, config)
+    # What was filled or resampled here is ours.
+    is_ours = may_overwrite or at_spacing.volume_zyx is not tomogram.volume_zyx
+    normalized, notes = normalize_finite(at_spacing.volume_zyx, config, may_overwrite=is_ours)
     inverts, polarity_notes = _compare_polarity(normalized, polarity, config)
     if inverts:
         np.negative(normalized, out=normalized)

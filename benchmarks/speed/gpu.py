@@ -1,0 +1,88 @@
+"""One GPU: the network stage, `cryofind pick` over many tomograms, and the share of the GPU's peak."""
+
+import shutil
+from typing import Any
+
+import torch
+from flops import count_flops
+from materials import model_for, read_grey, run_network_stage, tomogram_path, untrained_network
+from measuring import Case, cryofind_command, interleave, run_command, spread
+from options import Options, SkippedError
+from table import Line, format_spread
+
+from cryofind import czii
+from cryofind.config import ModelConfig, PredictConfig
+from cryofind.models import build_network, network_multiple
+
+NETWORK = "res32"
+MATMUL_SIZE = 8192
+TOMOGRAMS = 16
+STAGE_PER_SECOND, PICKED_PER_SECOND = 10.0, 2.0
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Return tomograms a second of the network stage and of whole commands."""
+    if not torch.cuda.is_available():
+        raise SkippedError("no CUDA device is usable")
+    volume_zyx, grid = read_grey(options)
+    network, config = untrained_network(NETWORK), PredictConfig(device="cuda")
+    left, right = (torch.randn(MATMUL_SIZE, MATMUL_SIZE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+
+    def multiply() -> None:
+        _ = left @ right
+        torch.cuda.synchronize()
+
+    seconds = interleave(
+        {
+            "matmul": Case(multiply, options.repeats, calls=5),
+            "stage": Case(lambda: run_network_stage(network, volume_zyx, grid, config), options.repeats),
+        }
+    )
+    padded = [-(-size // network_multiple(network)) * network_multiple(network) for size in volume_zyx.shape]
+    flops = count_flops(build_network(ModelConfig(network=NETWORK), len(czii.OBJECTS)), padded)
+    peak = 2 * MATMUL_SIZE**3 / seconds["matmul"]["median"]
+    return {
+        "device": torch.cuda.get_device_name(),
+        "seconds": seconds,
+        "peak_flops_per_second": peak,
+        "share_of_peak": flops / seconds["stage"]["median"] / peak,
+        "tomograms": TOMOGRAMS,
+        "pick": pick_many(options),
+    }
+
+
+def pick_many(options: Options) -> dict[str, Any]:
+    """Return seconds of commands over many copies of the tomogram."""
+    model, _ = model_for(options, NETWORK)
+    source, folder = tomogram_path(options), options.scratch / "copies"
+    copies = [folder / f"COPY_{number}.zarr" for number in range(TOMOGRAMS)]
+    for copy in copies:
+        if not copy.exists():
+            shutil.copytree(source, copy)
+    samples = []
+    for _ in range(options.repeats):
+        out = options.scratch / "picks"
+        shutil.rmtree(out, ignore_errors=True)
+        samples.append(run_command(cryofind_command("pick", *copies, "--out", out, "--model", model))["seconds"])
+    return spread(samples)
+
+
+def lines(result: dict[str, Any]) -> list[Line]:
+    """Return the lines of the table."""
+    stage, picked = result["seconds"]["stage"], result["pick"]
+    rate, end_to_end = 1 / stage["median"], result["tomograms"] / picked["median"]
+    return [
+        Line(
+            f"network stage, `{NETWORK}`, {result['device']}",
+            f">= {STAGE_PER_SECOND:g} tomograms/s",
+            f"{rate:.2f} tomograms/s ({format_spread(stage, digits=3)}), {100 * result['share_of_peak']:.0f} % of "
+            f"{result['peak_flops_per_second'] / 1e12:.0f} TFLOP/s",
+            rate >= STAGE_PER_SECOND,
+        ),
+        Line(
+            f"`cryofind pick` over {result['tomograms']} tomograms, start-up included",
+            f">= {PICKED_PER_SECOND:g} tomograms/s",
+            f"{end_to_end:.2f} tomograms/s ({format_spread(picked)})",
+            end_to_end >= PICKED_PER_SECOND,
+        ),
+    ]
