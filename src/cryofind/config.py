@@ -144,7 +144,9 @@ class PredictConfig(StageConfig):
 
     device: str = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"  # `auto`: the fastest that is installed, by rule
-    precision: Literal["auto", "bf16", "float32", "int8"] = "auto"  # `int8` by OpenVINO, calibrated on the 1st tomogram
+    precision: Literal["auto", "bf16", "fp16", "float32", "int8"] = (
+        "auto"  # `fp16` on GPUs; `int8` by OpenVINO, calibrated on the first tomogram
+    )
     memory_gigabytes: float | None = Field(default=None, gt=0)  # None: half of what is free; above it, tiles
     tile_zyx: Triple | None = None  # None: derived from memory
     tile_overlap: float = Field(0.25, ge=0, lt=0.9)

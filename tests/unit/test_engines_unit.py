@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from cryofind.config import PredictConfig
-from cryofind.errors import ModelError
+from cryofind.errors import ConfigError, ModelError
 from cryofind.models import fold_batch_norm, precision
-from cryofind.predict import engines
+from cryofind.predict import engine, engines
 from cryofind.predict.augment_test import choose_views
 from cryofind.predict.engines import EngineChoice, choose_engine, cut_crops, load_ensemble
 from cryofind.predict.ensemble import average_logits
+from cryofind.types import VoxelGrid
 from tests.tiny_models import build_tiny
 
 OWN = build_tiny()
@@ -131,3 +132,44 @@ def test_the_choice_imports_no_openvino() -> None:
     code = "import sys, cryofind.predict.engines; print({'openvino', 'nncf'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "set()"
+
+
+def test_gpus_without_bfloat16_run_in_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_computer(monkeypatch, native_bf16=False, openvino=False, gpus=1)
+    assert choose(OWN) == ("torch", "fp16", "cuda")
+    assert choose(OWN, precision="float32") == ("torch", "float32", "cuda")
+    assert choose_engine([OWN], PredictConfig()).dtype == torch.float16
+
+
+def test_float16_is_not_for_cpus() -> None:
+    with pytest.raises(ConfigError, match="'fp16', which is for GPUs"):
+        choose(OWN, precision="fp16", device="cpu")
+
+
+class Overflowing(nn.Module):
+    """Logits that float16 cannot hold, but float32 can."""
+
+    size_multiple = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1000.0))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return two channels whose difference is small."""
+        coarse = images[..., ::2, ::2, ::2] * self.scale * self.scale
+        return torch.cat((coarse, coarse + 1), dim=1) / self.scale
+
+
+def test_what_float16_cannot_hold_is_predicted_in_float32(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    half = EngineChoice("torch", "fp16", torch.device("cpu"), "for the test")
+    monkeypatch.setattr(engine, "choose_engine", lambda networks, config: half)
+    grid = VoxelGrid.isotropic((8, 8, 8), 10.0)
+    volume = np.random.default_rng(0).standard_normal(grid.shape_zyx, dtype=np.float32)
+    found = engine.predict_probabilities(
+        [Overflowing()], volume, grid, run="TS_1", objects=["a"], activation="softmax", config=PredictConfig()
+    )
+    assert found.probabilities == pytest.approx(1 / (1 + np.exp(-0.001)), abs=1e-3)
+    assert "too large for fp16" in caplog.text

@@ -1,7 +1,9 @@
 """A network over a whole tomogram: in one piece where memory allows, else in blended blocks."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -92,12 +94,35 @@ def predict_probabilities(
     if volume_zyx.shape != grid.shape_zyx:
         raise ValueError(f"volume has shape {volume_zyx.shape}, its grid {grid.shape_zyx}")
     choice = choose_engine(networks, config)
+    predict = functools.partial(_predict, networks, volume_zyx, run, len(objects), activation, config)
+    try:
+        probabilities = predict(choice)
+    except _NotFinite:
+        if choice.precision != "fp16":
+            raise
+        logger.warning("run '%s': holds numbers too large for fp16, predicted in float32", run)
+        probabilities = predict(replace(choice, precision="float32"))
+    return ProbabilityVolume(run, probabilities, grid.coarsened(OUTPUT_STRIDE), tuple(objects))
+
+
+class _NotFinite(ModelError):
+    """A prediction holds NaN or infinity."""
+
+
+def _predict(
+    networks: Sequence[nn.Module],
+    volume_zyx: NDArray[Any],
+    run: str,
+    object_count: int,
+    activation: Activation,
+    config: PredictConfig,
+    choice: EngineChoice,
+) -> NDArray[np.float32]:
     with torch.inference_mode():
         ensemble = _prepare_or_refuse(networks, choice, volume_zyx, run)
-        _check_channels(ensemble.channels, len(objects), activation)
-        tile_zyx = _choose_tile(ensemble, grid.shape_zyx, config)
-        probabilities = _predict_until_it_fits(ensemble, volume_zyx, tile_zyx, activation, config, run)
-    return ProbabilityVolume(run, probabilities, grid.coarsened(OUTPUT_STRIDE), tuple(objects))
+        _check_channels(ensemble.channels, object_count, activation)
+        tile_zyx = _choose_tile(ensemble, _shape(volume_zyx), config)
+        return _predict_until_it_fits(ensemble, volume_zyx, tile_zyx, activation, config, run)
 
 
 def estimate_bytes(ensemble: Ensemble, shape_zyx: IntTriple, tile_zyx: IntTriple) -> float:
@@ -237,7 +262,7 @@ def _activate(logits: torch.Tensor, activation: Activation, out: NDArray[np.floa
         scores = logits[:, first:last, :height, :width].contiguous().float()
         probable = scores.softmax(dim=0)[1:] if activation == "softmax" else scores.sigmoid()
         if not bool(torch.isfinite(probable.sum())):
-            raise ModelError(
+            raise _NotFinite(
                 f"prediction of run '{run}'",
                 "holds numbers that are NaN or infinite",
                 "check the model's weights, or set predict.precision to float32",

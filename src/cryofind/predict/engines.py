@@ -24,6 +24,11 @@ CALIBRATION_CROPS = 8
 CALIBRATION_SIDE = 64
 
 
+Precision = Literal["float32", "bf16", "fp16", "int8"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "float32": torch.float32}
+
+
 @dataclass(frozen=True)
 class EngineChoice:
     """What runs the networks of a prediction.
@@ -41,14 +46,14 @@ class EngineChoice:
     """
 
     engine: Literal["torch", "openvino"]
-    precision: Literal["float32", "bf16", "int8"]
+    precision: Precision
     device: torch.device
     reason: str
 
     @property
     def dtype(self) -> torch.dtype:
         """The number type in which blocks are handed over; OpenVINO converts them itself."""
-        return torch.bfloat16 if self.engine == "torch" and self.precision == "bf16" else torch.float32
+        return _DTYPES.get(self.precision, torch.float32) if self.engine == "torch" else torch.float32
 
     def describe(self) -> str:
         """Return the choice as one line."""
@@ -64,8 +69,9 @@ class EngineChoice:
 def choose_engine(networks: Sequence[nn.Module], config: PredictConfig) -> EngineChoice:
     """Return what is to run the networks: what is asked for, else what is installed and fastest by rule.
 
-    On a GPU that is torch. On a CPU it is torch, slab by slab, for the package's own networks in bfloat16 where the
-    CPU has instructions for it; for all else OpenVINO where it is installed and can run the networks, which is tried.
+    On a GPU that is torch, in float16 where the GPU has no bfloat16 (compute capability below 8.0). On a CPU it is
+    torch, slab by slab, for the package's own networks in bfloat16 where the CPU has instructions for it; for all else
+    OpenVINO where it is installed and can run the networks, which is tried.
 
     Parameters
     ----------
@@ -87,8 +93,7 @@ def choose_engine(networks: Sequence[nn.Module], config: PredictConfig) -> Engin
         _check_openvino(config, device)
         _convert_all(networks)
         return EngineChoice("openvino", "int8", device, "asked for")
-    dtype = choose_precision(config.precision, device)
-    precision: Literal["float32", "bf16"] = "bf16" if dtype == torch.bfloat16 else "float32"
+    precision = _choose_precision(config, device)
     if config.engine == "openvino":
         _check_openvino(config, device)
         _convert_all(networks)
@@ -119,6 +124,8 @@ def load_ensemble(networks: Sequence[nn.Module], choice: EngineChoice, volume_zy
     """
     if choice.engine == "torch":
         return prepare_ensemble(networks, device=choice.device, dtype=choice.dtype)
+    if choice.precision == "fp16":
+        raise ValueError("OpenVINO does not run in fp16")
     crops: list[Tensor] = []
     if choice.precision == "int8" and not all(map(is_calibrated, networks)):
         crops = cut_crops(volume_zyx, combine_multiples(networks))
@@ -147,9 +154,20 @@ def cut_crops(volume_zyx: NDArray[Any], multiple: int) -> list[Tensor]:
     ]
 
 
-def _choose_for_cpu(
-    networks: Sequence[nn.Module], precision: Literal["float32", "bf16"], device: torch.device
-) -> EngineChoice:
+def _choose_precision(config: PredictConfig, device: torch.device) -> Precision:
+    asked = config.precision
+    if asked == "fp16" and device.type != "cuda":
+        raise ConfigError(
+            "predict.precision", f"is 'fp16', which is for GPUs, on {device}", "use auto, bf16 or float32"
+        )
+    if asked == "fp16" or asked == "int8":
+        return asked
+    if choose_precision(asked, device) == torch.bfloat16:
+        return "bf16"
+    return "fp16" if asked == "auto" and device.type == "cuda" else "float32"
+
+
+def _choose_for_cpu(networks: Sequence[nn.Module], precision: Precision, device: torch.device) -> EngineChoice:
     # Measured on 128^3 voxels: of our networks both engines take the same time in bfloat16, and torch slab by slab
     # takes less memory; in float32 OpenVINO is 2.2 times as fast, and plug-ins do not run slab by slab.
     is_own = all(isinstance(network, ResidualUNet) for network in networks)
