@@ -93,16 +93,35 @@ def predict_probabilities(
     """
     if volume_zyx.shape != grid.shape_zyx:
         raise ValueError(f"volume has shape {volume_zyx.shape}, its grid {grid.shape_zyx}")
+    probabilities = predict_tensor(
+        networks, volume_zyx, run=run, object_count=len(objects), activation=activation, config=config
+    )
+    return ProbabilityVolume(run, probabilities.cpu().numpy(), grid.coarsened(OUTPUT_STRIDE), tuple(objects))
+
+
+def predict_tensor(
+    networks: Sequence[nn.Module],
+    volume_zyx: NDArray[Any],
+    *,
+    run: str,
+    object_count: int,
+    activation: Activation,
+    config: PredictConfig,
+) -> torch.Tensor:
+    """Return the probabilities (object, z, y, x), float32, where they were computed: on a GPU they stay there.
+
+    Parameters, number of cells and errors are those of `predict_probabilities`; a volume that float16 cannot hold is
+    predicted in float32.
+    """
     choice = choose_engine(networks, config)
-    predict = functools.partial(_predict, networks, volume_zyx, run, len(objects), activation, config)
+    predict = functools.partial(_predict, networks, volume_zyx, run, object_count, activation, config)
     try:
-        probabilities = predict(choice)
+        return predict(choice)
     except _NotFinite:
         if choice.precision != "fp16":
             raise
         logger.warning("run '%s': holds numbers too large for fp16, predicted in float32", run)
-        probabilities = predict(replace(choice, precision="float32"))
-    return ProbabilityVolume(run, probabilities, grid.coarsened(OUTPUT_STRIDE), tuple(objects))
+    return predict(replace(choice, precision="float32"))
 
 
 class _NotFinite(ModelError):
@@ -117,7 +136,7 @@ def _predict(
     activation: Activation,
     config: PredictConfig,
     choice: EngineChoice,
-) -> NDArray[np.float32]:
+) -> torch.Tensor:
     with torch.inference_mode():
         ensemble = _prepare_or_refuse(networks, choice, volume_zyx, run)
         _check_channels(ensemble.channels, object_count, activation)
@@ -129,8 +148,7 @@ def estimate_bytes(ensemble: Ensemble, shape_zyx: IntTriple, tile_zyx: IntTriple
     """Return the bytes that predicting a volume in blocks of that shape takes, beside the volume itself."""
     whole = float(np.prod(shape_zyx)) / OUTPUT_STRIDE**3
     layer = float(tile_zyx[0] * shape_zyx[1] * shape_zyx[2]) / OUTPUT_STRIDE**3
-    result = whole if ensemble.device.type == "cpu" else 0.0
-    return float(np.prod(tile_zyx)) * ensemble.bytes_per_voxel() + 4 * ensemble.channels * (2 * layer + result)
+    return float(np.prod(tile_zyx)) * ensemble.bytes_per_voxel() + 4 * ensemble.channels * (2 * layer + whole)
 
 
 def _prepare_or_refuse(
@@ -164,7 +182,7 @@ def _predict_until_it_fits(
     activation: Activation,
     config: PredictConfig,
     run: str,
-) -> NDArray[np.float32]:
+) -> torch.Tensor:
     views = choose_views(config.test_time_augmentation)
     next_tile: IntTriple | None = tile_zyx
     while next_tile is not None:
@@ -184,7 +202,7 @@ def _predict_or_run_out(
     views: Sequence[View],
     activation: Activation,
     run: str,
-) -> NDArray[np.float32] | None:
+) -> torch.Tensor | None:
     try:
         return _predict_in_blocks(ensemble, volume_zyx, tiling, views, activation, run)
     except (RuntimeError, MemoryError) as error:
@@ -203,10 +221,11 @@ def _predict_in_blocks(
     views: Sequence[View],
     activation: Activation,
     run: str,
-) -> NDArray[np.float32]:
+) -> torch.Tensor:
     depth, height, width = (-(-size // OUTPUT_STRIDE) for size in volume_zyx.shape)
     first_object = 1 if activation == "softmax" else 0
-    probabilities = np.empty((ensemble.channels - first_object, depth, height, width), np.float32)
+    shape = ensemble.channels - first_object, depth, height, width
+    probabilities = torch.empty(shape, dtype=torch.float32, device=ensemble.device)
     with report_progress(f"predict {run}", len(tiling) * len(views) * len(ensemble.members)) as progress:
         for start, logits in _blend_layers(ensemble, volume_zyx, tiling, views, progress.advance):
             _activate(logits, activation, probabilities[:, start : start + logits.shape[1]], run)
@@ -254,11 +273,12 @@ def _add_weighted(pending: torch.Tensor, logits: torch.Tensor, tiling: Tiling, a
     place.addcmul_(logits.float(), tiling.weights(at_z, at_y, at_x).to(pending.device))
 
 
-def _activate(logits: torch.Tensor, activation: Activation, out: NDArray[np.float32], run: str) -> None:
+def _activate(logits: torch.Tensor, activation: Activation, out: torch.Tensor, run: str) -> None:
     """Write the probabilities of logits (C, planes, y, x) into `out` (K, planes, y, x), which may be smaller."""
     planes, height, width = out.shape[1:]
-    for first in range(0, planes, PLANES_AT_A_TIME):
-        last = min(first + PLANES_AT_A_TIME, planes)
+    step = PLANES_AT_A_TIME if out.device.type == "cpu" else planes
+    for first in range(0, planes, step):
+        last = min(first + step, planes)
         scores = logits[:, first:last, :height, :width].contiguous().float()
         probable = scores.softmax(dim=0)[1:] if activation == "softmax" else scores.sigmoid()
         if not bool(torch.isfinite(probable.sum())):
@@ -267,7 +287,7 @@ def _activate(logits: torch.Tensor, activation: Activation, out: NDArray[np.floa
                 "holds numbers that are NaN or infinite",
                 "check the model's weights, or set predict.precision to float32",
             )
-        torch.from_numpy(out[:, first:last]).copy_(probable)
+        out[:, first:last] = probable
 
 
 def _check_channels(channels: int, object_count: int, activation: Activation) -> None:
