@@ -147,7 +147,9 @@ class PredictConfig(StageConfig):
     precision: Literal["auto", "bf16", "fp16", "float32", "int8"] = (
         "auto"  # `fp16` on GPUs; `int8` by OpenVINO, calibrated on the first tomogram
     )
-    memory_gigabytes: float | None = Field(default=None, gt=0)  # None: half of what is free; above it, tiles
+    memory_gigabytes: float | None = Field(
+        default=None, gt=0
+    )  # None: half of what is free; above it, tiles, then columns
     tile_zyx: Triple | None = None  # None: derived from memory
     tile_overlap: float = Field(0.25, ge=0, lt=0.9)
     test_time_augmentation: Literal[1, 2, 4, 8] = 1  # flips and quarter turns in xy

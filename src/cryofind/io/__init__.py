@@ -19,11 +19,19 @@ from cryofind.io.picks_json import (
 from cryofind.io.point_lists import LoosePicks, read_loose_picks
 from cryofind.io.project import open_project
 from cryofind.io.relion import read_tomograms_star
+from cryofind.io.sources import TomogramSource, open_source, source_of_array
 from cryofind.io.structures import AtomicModel, read_structure
 from cryofind.io.tables import read_points_table
-from cryofind.io.tomograms import fingerprint_volume, read_tomogram, read_tomogram_grid
+from cryofind.io.tomograms import (
+    FINGERPRINTED,
+    fingerprint_sample,
+    fingerprint_volume,
+    read_tomogram,
+    read_tomogram_grid,
+)
 
 __all__ = [
+    "FINGERPRINTED",
     "OWN_SESSION",
     "OWN_USER",
     "AtomicModel",
@@ -32,11 +40,14 @@ __all__ = [
     "Project",
     "SegmentationEntry",
     "TomogramEntry",
+    "TomogramSource",
     "describe_path",
     "diagnose_tomogram",
+    "fingerprint_sample",
     "fingerprint_volume",
     "format_description",
     "open_project",
+    "open_source",
     "picks_json_path",
     "read_loose_picks",
     "read_picks_json",
@@ -49,6 +60,7 @@ __all__ = [
     "read_tomogram_list",
     "read_tomograms_star",
     "segmentation_zarr_path",
+    "source_of_array",
     "tomogram_zarr_path",
     "write_copick_config",
     "write_mrc",

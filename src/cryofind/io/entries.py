@@ -53,14 +53,15 @@ class TomogramEntry:
             voxel_spacing_angstrom=voxel_spacing_angstrom,
             allow_missing_chunks=allow_missing_chunks,
         )
-        notes = tomogram.notes + self._compare_spacing(tomogram.grid)
+        notes = tomogram.notes + self.compare_spacing(tomogram.grid)
         return Tomogram(tomogram.run, tomogram.volume_zyx, tomogram.grid, tomogram.flavour, notes)
 
     def read_grid(self, *, voxel_spacing_angstrom: float | None = None) -> VoxelGrid:
         """Return the grid from the metadata alone; see `cryofind.io.read_tomogram`."""
         return read_tomogram_grid(self.path, voxel_spacing_angstrom=voxel_spacing_angstrom)
 
-    def _compare_spacing(self, grid: VoxelGrid) -> tuple[str, ...]:
+    def compare_spacing(self, grid: VoxelGrid) -> tuple[str, ...]:
+        """Return a note if the voxel spacing in the folder's name is another than the metadata's."""
         named, true = self.spacing_angstrom, grid.spacing_angstrom
         if named is None or abs(named - true) <= _FOLDER_SPACING_TOLERANCE * true:
             return ()

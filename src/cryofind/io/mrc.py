@@ -16,6 +16,7 @@ from typing import Any
 import mrcfile
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
+from numpy.typing import NDArray
 
 from cryofind.atomic import write_beside
 from cryofind.errors import TomogramError
@@ -93,17 +94,28 @@ def read_mrc(path: Path, *, run: str, flavour: str = "", voxel_spacing_angstrom:
         If the file is damaged, not a volume of real numbers, or has no usable voxel size.
     """
     layout = read_mrc_layout(path)
-    grid, spacing_notes = _find_grid(path, layout, voxel_spacing_angstrom)
+    grid, spacing_notes = find_mrc_grid(path, layout, voxel_spacing_angstrom)
+    return Tomogram(run, map_mrc(path, layout), grid, flavour, (*layout.notes, *spacing_notes))
+
+
+def map_mrc(path: Path, layout: MrcLayout) -> NDArray[Any]:
+    """Return the voxels (z, y, x) of an MRC file with that header, memory-mapped and read-only.
+
+    Raises
+    ------
+    TomogramError
+        If the file cannot be mapped.
+    """
     try:
         stored = np.memmap(path, layout.dtype, mode="r", offset=layout.offset_bytes, shape=layout.stored_shape)
     except (OSError, ValueError) as error:
         raise TomogramError(path, f"cannot be mapped ({error})", "check the file and its permissions") from error
-    return Tomogram(run, stored.transpose(layout.order), grid, flavour, (*layout.notes, *spacing_notes))
+    return stored.transpose(layout.order)
 
 
 def read_mrc_grid(path: Path, *, voxel_spacing_angstrom: float | None = None) -> VoxelGrid:
     """Return the grid of an MRC file from its header alone; errors as in `read_mrc`."""
-    return _find_grid(path, read_mrc_layout(path), voxel_spacing_angstrom)[0]
+    return find_mrc_grid(path, read_mrc_layout(path), voxel_spacing_angstrom)[0]
 
 
 def read_mrc_layout(path: Path) -> MrcLayout:
@@ -262,7 +274,8 @@ def _find_spacing(header: np.void) -> FloatTriple:
     return along("z"), along("y"), along("x")
 
 
-def _find_grid(path: Path, layout: MrcLayout, given_angstrom: float | None) -> tuple[VoxelGrid, tuple[str, ...]]:
+def find_mrc_grid(path: Path, layout: MrcLayout, given_angstrom: float | None) -> tuple[VoxelGrid, tuple[str, ...]]:
+    """Return the grid of an MRC file with that header, and notes on its spacing; errors as in `read_mrc`."""
     spacing, notes = choose_spacing(path, layout.spacing_zyx_angstrom, given_angstrom, one_means_unknown=True)
     if max(spacing) - min(spacing) <= ANISOTROPY_TOLERANCE * min(spacing):
         spacing = (float(np.mean(spacing)),) * 3

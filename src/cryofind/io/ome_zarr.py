@@ -120,15 +120,27 @@ def read_ome_zarr(
         As `open_ome_zarr`; also if chunks are missing or damaged, or a channel or time axis has more than one entry.
     """
     image = open_ome_zarr(path, voxel_spacing_angstrom=voxel_spacing_angstrom)
+    leading = find_single_volume(path, image)
+    volume, notes = read_stored_array(
+        image.stored, leading=leading, allow_missing_chunks=allow_missing_chunks, checksums=image.checksums
+    )
+    return Tomogram(run, volume, image.grid, flavour, (*image.notes, *notes))
+
+
+def find_single_volume(path: Path, image: OpenedImage) -> tuple[int, ...]:
+    """Return the indices of the leading axes of a tomogram.
+
+    Raises
+    ------
+    TomogramError
+        If one of these axes has more than one entry, or the voxels are not real numbers.
+    """
     leading = _single_entries(path, image)
     if image.stored.dtype.kind not in "iuf":
         raise TomogramError(
             path, f"holds voxels of type {image.stored.dtype}, expected real numbers", "convert it to float32"
         )
-    volume, notes = read_stored_array(
-        image.stored, leading=leading, allow_missing_chunks=allow_missing_chunks, checksums=image.checksums
-    )
-    return Tomogram(run, volume, image.grid, flavour, (*image.notes, *notes))
+    return leading
 
 
 def read_ome_zarr_grid(path: Path, *, voxel_spacing_angstrom: float | None = None) -> VoxelGrid:

@@ -14,6 +14,9 @@ from cryofind.io.mrc import MRC_SUFFIXES, read_mrc, read_mrc_grid
 from cryofind.io.ome_zarr import read_ome_zarr, read_ome_zarr_grid
 from cryofind.types import Tomogram, VoxelGrid, check_run_name
 
+# Every 4th section, 8th row and 8th column.
+FINGERPRINTED = (slice(None, None, 4), slice(None, None, 8), slice(None, None, 8))
+
 _VOXEL_SPACING_FOLDER = re.compile(r"VoxelSpacing\d+(\.\d+)?")
 
 
@@ -55,7 +58,7 @@ def read_tomogram(
     found_run, found_flavour = find_names(path)
     run = check_run_name(found_run if run is None else run)
     flavour = found_flavour if flavour is None else flavour
-    if _is_mrc(path):
+    if is_mrc(path):
         return read_mrc(path, run=run, flavour=flavour, voxel_spacing_angstrom=voxel_spacing_angstrom)
     return read_ome_zarr(
         path,
@@ -69,7 +72,7 @@ def read_tomogram(
 def read_tomogram_grid(path: str | Path, *, voxel_spacing_angstrom: float | None = None) -> VoxelGrid:
     """Return the grid of a tomogram from its metadata alone; errors as in `read_tomogram`."""
     path = Path(path)
-    read = read_mrc_grid if _is_mrc(path) else read_ome_zarr_grid
+    read = read_mrc_grid if is_mrc(path) else read_ome_zarr_grid
     return read(path, voxel_spacing_angstrom=voxel_spacing_angstrom)
 
 
@@ -87,13 +90,17 @@ def fingerprint_volume(volume_zyx: NDArray[Any]) -> str:
 
     It covers the shape and the float32 values of every 4th section, 8th row and 8th column.
     """
-    sample = np.ascontiguousarray(volume_zyx[::4, ::8, ::8], dtype="<f4")
-    digest = hashlib.sha256(np.asarray(volume_zyx.shape, dtype="<i8").tobytes())
-    digest.update(sample.tobytes())
+    return fingerprint_sample(volume_zyx[FINGERPRINTED], volume_zyx.shape)
+
+
+def fingerprint_sample(sample_zyx: NDArray[Any], shape_zyx: tuple[int, ...]) -> str:
+    """Return what `fingerprint_volume` gives for a volume of that shape whose voxels `FINGERPRINTED` are these."""
+    digest = hashlib.sha256(np.asarray(shape_zyx, dtype="<i8").tobytes())
+    digest.update(np.ascontiguousarray(sample_zyx, dtype="<f4").tobytes())
     return digest.hexdigest()
 
 
-def _is_mrc(path: Path) -> bool:
+def is_mrc(path: Path) -> bool:
     """Say whether a path is read as MRC (else as OME-Zarr); refuse what is neither."""
     if is_folder(path, TomogramError):
         return False

@@ -56,7 +56,7 @@ def read_stored_array(
         If chunks are missing or damaged, or the array does not fit in memory.
     """
     files = stored.find_files()
-    notes = _check_missing(stored, files, allow_missing_chunks=allow_missing_chunks)
+    notes = check_missing(stored, files, allow_missing_chunks=allow_missing_chunks)
     _check_memory(stored)
     direct = _DirectReading.of(stored, files, checksums or {})
     try:
@@ -147,14 +147,14 @@ class _DirectReading:
         # A frame of fewer bytes would leave the last chunk's voxels in the rest of the buffer.
         found_bytes = int.from_bytes(content[4:8].tobytes(), "little") if self.blosc else len(content)
         if found_bytes != self._chunk_bytes:
-            raise _undecodable(self.stored, key, f"it has {found_bytes} bytes of voxels, not {self._chunk_bytes}")
+            raise undecodable(self.stored, key, f"it has {found_bytes} bytes of voxels, not {self._chunk_bytes}")
         try:
             if self.blosc:
                 self.blosc.decode(content, out=target)
             else:
                 target.reshape(-1).view(np.uint8)[...] = content
         except ZARR_FAULTS as error:
-            raise _undecodable(self.stored, key, first_line(error)) from error
+            raise undecodable(self.stored, key, first_line(error)) from error
 
 
 def _read_bytes(path: Path, buffer: Bytes) -> Bytes:
@@ -172,25 +172,43 @@ def _read_through_zarr(
 ) -> NDArray[Any]:
     """Check the files, then let zarr read them."""
     for index, path in files.items():
-        key, size = stored.file_key(index), path.stat().st_size
-        if size == 0:
-            # zarr itself reads an empty shard as the fill value.
-            raise _empty_file(stored, key)
-        if _ends_in_blosc(stored):
-            with open(path, "rb") as stream:
-                _check_frame(stored, key, stream.read(_BLOSC_HEADER_BYTES), size)
-        if key in checksums:
-            _check_checksum(stored, key, path.read_bytes(), checksums)
+        check_file(stored, index, path, checksums)
     try:
         return np.asarray(stored.array[leading + (slice(None),) * (len(stored.shape) - len(leading))])
     except MemoryError:
         raise
     except ZARR_FAULTS as error:
         key = _find_damaged_file(stored, files) or "unknown"
-        raise _undecodable(stored, key, first_line(error)) from error
+        raise undecodable(stored, key, first_line(error)) from error
 
 
-def _check_missing(stored: StoredArray, files: dict[Index, Path], *, allow_missing_chunks: bool) -> tuple[str, ...]:
+def check_file(stored: StoredArray, index: Index, path: Path, checksums: dict[str, int]) -> None:
+    """Refuse a chunk or shard file that is empty, shorter than it says, or not what was written.
+
+    Raises
+    ------
+    TomogramError
+        With the file's key.
+    """
+    key, size = stored.file_key(index), path.stat().st_size
+    if size == 0:
+        # zarr itself reads an empty shard as the fill value.
+        raise _empty_file(stored, key)
+    if _ends_in_blosc(stored):
+        with open(path, "rb") as stream:
+            _check_frame(stored, key, stream.read(_BLOSC_HEADER_BYTES), size)
+    if key in checksums:
+        _check_checksum(stored, key, path.read_bytes(), checksums)
+
+
+def check_missing(stored: StoredArray, files: dict[Index, Path], *, allow_missing_chunks: bool) -> tuple[str, ...]:
+    """Return a note on files that are missing, if they may be.
+
+    Raises
+    ------
+    TomogramError
+        If they may not.
+    """
     missing = stored.expected_files - len(files)
     if not missing:
         return ()
@@ -233,7 +251,8 @@ def _empty_file(stored: StoredArray, key: str) -> TomogramError:
     return TomogramError(f"{stored.path}: chunk {key}", "is an empty file", "copy the tomogram again")
 
 
-def _undecodable(stored: StoredArray, key: str, why: str) -> TomogramError:
+def undecodable(stored: StoredArray, key: str, why: str) -> TomogramError:
+    """Return the error for a file that cannot be decoded."""
     return TomogramError(
         f"{stored.path}: chunk {key}", f"cannot be decoded ({why})", "copy the tomogram again; it is damaged"
     )

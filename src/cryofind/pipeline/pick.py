@@ -15,8 +15,9 @@ from cryofind.models import model_hash
 from cryofind.pipeline.inputs import CollectedInputs, FailedItem, InputSelection, collect_tomograms
 from cryofind.pipeline.overlap import Steps, run_overlapped
 from cryofind.pipeline.pick_run import MADE_BY as MADE_BY
-from cryofind.pipeline.pick_run import PICKS_NAME as PICKS_NAME
-from cryofind.pipeline.pick_run import Record, RunPicking, read_finished
+from cryofind.pipeline.pick_run import RunPicking
+from cryofind.pipeline.picked_runs import PICKS_NAME as PICKS_NAME
+from cryofind.pipeline.picked_runs import Record, read_finished
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, read_record, timestamp
 from cryofind.predict import EngineChoice

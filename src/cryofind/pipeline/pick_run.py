@@ -4,19 +4,20 @@ import logging
 import math
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import cryofind
 from cryofind.atomic import write_json
-from cryofind.errors import CryofindError, OutputError
+from cryofind.errors import CryofindError
 from cryofind.io import (
     OWN_SESSION,
     OWN_USER,
     TomogramEntry,
     fingerprint_volume,
+    open_source,
     picks_json_path,
     segmentation_zarr_path,
     write_picks_overlay,
@@ -25,58 +26,24 @@ from cryofind.io import (
 )
 from cryofind.memory import read_free_bytes
 from cryofind.models import model_hash
+from cryofind.pipeline.column_plan import refuse_resampling, refuse_volumes
 from cryofind.pipeline.inputs import InputSelection
+from cryofind.pipeline.picked_runs import PICKS_NAME, PickedRun, ReadRun, Record, describe_run, read_finished
 from cryofind.pipeline.picker import Picker, PickResult
-from cryofind.pipeline.records import RECORD_NAME, hash_document, hash_file, read_record
-from cryofind.types import LabelVolume, Picks, Tomogram, VoxelGrid
+from cryofind.pipeline.records import RECORD_NAME, hash_document, hash_file
+from cryofind.pipeline.streaming import StreamedPicks, StreamedTomogram, pick_streamed, survey_for_streaming
+from cryofind.predict.device import main_memory_budget_bytes
+from cryofind.predict.needs import MemoryNeeds
+from cryofind.types import LabelVolume, Picks, ProbabilityVolume, VoxelGrid
 
 logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind pick"
-PICKS_NAME = "picks.csv"
 
 # A tomogram that is read ahead is held as read and, unless that will do, as prepared: float32 both.
 _BYTES_PER_VOXEL_AHEAD = 8
 # Of the free memory, so that the network, which counts on half of it, is left what it wants.
 _SHARE_OF_FREE_MEMORY_AHEAD = 1 / 8
-
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class ReadRun:
-    """A tomogram ready for the network, or the record of an earlier call that holds for it.
-
-    Parameters
-    ----------
-    entry
-        Where it comes from.
-    grid
-        Grid of the tomogram as read.
-    key
-        What decides whether a result is still good: recipe, voxels, grid.
-    content
-        The prepared tomogram; the record, if the run is finished.
-    seconds
-        Wall time of reading and preparing.
-    """
-
-    entry: TomogramEntry
-    grid: VoxelGrid
-    key: dict[str, Any]
-    content: Tomogram | Record
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class PickedRun:
-    """What the network made of a tomogram, or the record that holds for it; parameters as of `ReadRun`."""
-
-    entry: TomogramEntry
-    grid: VoxelGrid
-    key: dict[str, Any]
-    content: PickResult | Record
-    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -99,6 +66,7 @@ class RunPicking:
     picker: Picker
     selection: InputSelection
     with_segmentation: bool
+    _streamed: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
 
     @cached_property
     def recipe_sha256(self) -> str:
@@ -112,34 +80,55 @@ class RunPicking:
             }
         )
 
+    @cached_property
+    def needs(self) -> MemoryNeeds:
+        """What the networks take in memory."""
+        return MemoryNeeds.of(self.picker.networks, self.picker.config.predict)
+
     def may_read_ahead(self, entry: TomogramEntry) -> bool:
         """Say whether memory allows a second tomogram beside the one that the network works on."""
+        if self._streamed:
+            return False  # all the memory is for the columns
         try:
-            grid = entry.read_grid(voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom)
+            grid = self._read_grid(entry)
         except CryofindError:
             return False  # said when its turn comes
+        if self.needs.whole_bytes(grid.shape_zyx) > self._budget_bytes():
+            return False
         needed = _BYTES_PER_VOXEL_AHEAD * math.prod(grid.shape_zyx)
         return needed <= _SHARE_OF_FREE_MEMORY_AHEAD * read_free_bytes()
 
     def read(self, entry: TomogramEntry) -> ReadRun:
         """Read one tomogram, and prepare it unless an earlier call's result still holds.
 
+        One that is too large for memory is gone through once, and read again column by column while it is picked.
+
         Raises
         ------
         CryofindError
             If it cannot be read or does not suit the model.
         """
+        self._streamed.clear()
+        grid = self._read_grid(entry)
+        budget_bytes = self._budget_bytes()
+        if self.needs.whole_bytes(grid.shape_zyx) > budget_bytes:
+            return self._survey(entry, grid, budget_bytes)
+        return self._read_whole(entry)
+
+    def _budget_bytes(self) -> float:
+        return main_memory_budget_bytes(self.picker.config.predict.memory_gigabytes)
+
+    def _read_grid(self, entry: TomogramEntry) -> VoxelGrid:
+        return entry.read_grid(voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom)
+
+    def _read_whole(self, entry: TomogramEntry) -> ReadRun:
         started = time.perf_counter()
         tomogram = entry.read(
             voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom,
             allow_missing_chunks=self.selection.allow_missing_chunks,
         )
         grid = tomogram.grid
-        key = {
-            "recipe_sha256": self.recipe_sha256,
-            "volume_sha256": fingerprint_volume(tomogram.volume_zyx),
-            "grid": [list(grid.spacing_zyx_angstrom), list(grid.origin_zyx_angstrom)],
-        }
+        key = self._key(fingerprint_volume(tomogram.volume_zyx), grid)
         finished = read_finished(self.out / "runs" / entry.run)
         if finished is not None and finished["key"] == key:
             return ReadRun(entry, grid, key, finished, {})
@@ -148,6 +137,37 @@ class RunPicking:
         prepared = self.picker.prepare(tomogram, may_overwrite=True)
         seconds = {"read": was_read - started, "preprocess": time.perf_counter() - was_read}
         return ReadRun(entry, grid, key, prepared, {stage: round(value, 3) for stage, value in seconds.items()})
+
+    def _survey(self, entry: TomogramEntry, grid: VoxelGrid, budget_bytes: float) -> ReadRun:
+        """Go through a tomogram that is to be streamed."""
+        started = time.perf_counter()
+        whole_bytes, picker = self.needs.whole_bytes(grid.shape_zyx), self.picker
+        for setting, asked in (
+            ("predict.keep_probabilities", picker.config.predict.keep_probabilities),
+            ("--segmentation", self.with_segmentation),
+        ):
+            if asked:
+                refuse_volumes(setting, run=entry.run, whole_bytes=whole_bytes, budget_bytes=budget_bytes)
+        refuse_resampling(grid, picker.card.voxel_spacing_angstrom, run=entry.run, whole_bytes=whole_bytes)
+        source = open_source(
+            entry,
+            voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom,
+            allow_missing_chunks=self.selection.allow_missing_chunks,
+        )
+        fingerprint, content = survey_for_streaming(picker, source, self.needs, budget_bytes=budget_bytes)
+        key = self._key(fingerprint, grid)
+        finished = read_finished(self.out / "runs" / entry.run)
+        if finished is not None and finished["key"] == key:
+            return ReadRun(entry, grid, key, finished, {})
+        self._streamed.add(entry.run)
+        return ReadRun(entry, grid, key, content, {"survey": round(time.perf_counter() - started, 3)})
+
+    def _key(self, volume_sha256: str, grid: VoxelGrid) -> dict[str, Any]:
+        return {
+            "recipe_sha256": self.recipe_sha256,
+            "volume_sha256": volume_sha256,
+            "grid": [list(grid.spacing_zyx_angstrom), list(grid.origin_zyx_angstrom)],
+        }
 
     def pick(self, run: ReadRun) -> PickedRun:
         """Let the network and the location work on a tomogram; a finished one is kept as it is.
@@ -160,7 +180,11 @@ class RunPicking:
         if isinstance(run.content, dict):
             logger.info("%s: already picked, kept", run.entry.run)
             return PickedRun(run.entry, run.grid, run.key, run.content, run.seconds)
-        result = self.picker.pick_prepared(run.content)
+        result: PickResult | StreamedPicks
+        if isinstance(run.content, StreamedTomogram):
+            result = pick_streamed(self.picker, run.content, self.needs)
+        else:
+            result = self.picker.pick_prepared(run.content)
         for note in result.notes:
             logger.info("%s: %s", run.entry.run, note)
         return PickedRun(run.entry, run.grid, run.key, result, run.seconds)
@@ -181,15 +205,14 @@ class RunPicking:
         self.forget(name)
         result.picks.to_csv(folder / PICKS_NAME)
         self._write_overlay(name, run.grid, result.picks)
-        if self.picker.config.predict.keep_probabilities:
-            write_probability_zarr(self.out / "probabilities" / f"{name}.zarr", result.probabilities)
-        if self.with_segmentation:
-            self._write_segmentation(name, run.grid, self.picker.segment(result.probabilities, run.grid))
+        if isinstance(result, PickResult):
+            self._write_volumes(name, run.grid, result.probabilities)
         record = {
-            **_describe_run(run.entry, run.grid, result.picks),
+            **describe_run(run.entry, run.grid, result.picks),
             "key": run.key,
             "in_sample": any(run.key["volume_sha256"] in seen.volume_sha256 for seen in self.picker.seen_runs),
             "notes": list(result.notes),
+            **({"streamed": result.plan.as_record()} if isinstance(result, StreamedPicks) else {}),
             "seconds": {**run.seconds, **result.seconds},
             "picks_csv_sha256": hash_file(folder / PICKS_NAME),
         }
@@ -223,33 +246,15 @@ class RunPicking:
             objects=[spec.name for spec in self.picker.specs],
         )
 
+    def _write_volumes(self, run: str, grid: VoxelGrid, probabilities: ProbabilityVolume) -> None:
+        """Write what was asked for beside picks."""
+        if self.picker.config.predict.keep_probabilities:
+            write_probability_zarr(self.out / "probabilities" / f"{run}.zarr", probabilities)
+        if self.with_segmentation:
+            self._write_segmentation(run, grid, self.picker.segment(probabilities, grid))
+
     def _write_segmentation(self, run: str, grid: VoxelGrid, labels: LabelVolume) -> None:
         path = segmentation_zarr_path(
             self.out, run, grid.spacing_angstrom, OWN_USER, OWN_SESSION, "particles", is_multilabel=True
         )
         write_segmentation_zarr(path, labels)
-
-
-def read_finished(folder: Path) -> Record | None:
-    """Return the record of a finished run if it and its picks are undamaged."""
-    try:
-        record = read_record(folder)
-        if record is None or "key" not in record:
-            return None
-        return record if hash_file(folder / PICKS_NAME) == record.get("picks_csv_sha256") else None
-    except (OutputError, OSError):
-        return None
-
-
-def _describe_run(entry: TomogramEntry, grid: VoxelGrid, picks: Picks) -> Record:
-    chosen = picks.only_selected()
-    return {
-        "run": entry.run,
-        "flavour": entry.flavour,
-        "path": str(entry.path.resolve()),
-        "shape_zyx": list(grid.shape_zyx),
-        "spacing_zyx_angstrom": list(grid.spacing_zyx_angstrom),
-        "origin_zyx_angstrom": list(grid.origin_zyx_angstrom),
-        "candidates": len(picks),
-        "selected": {name: int((chosen.objects == name).sum()) for name in chosen.object_names},
-    }

@@ -41,22 +41,28 @@ class Column:
     length_y: int
     length_x: int
 
-    def owns(self, indices_yx: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def owns(self, indices_yx: NDArray[np.float64], *, margin_voxels: float = 0.0) -> NDArray[np.bool_]:
         """Say which fractional indices (N, 2) of the volume belong to the core; beyond the volume's edge it reaches on.
 
-        A voxel reaches half its width to either side, so that every place belongs to one core.
+        A voxel reaches half its width to either side, so that every place belongs to one core; with a margin the core
+        is that much larger on every side.
         """
         is_owned = np.ones(len(indices_yx), bool)
         for places, (start, end), length in zip(
             indices_yx.T, (self.core_y, self.core_x), (self.length_y, self.length_x), strict=True
         ):
-            is_owned &= (places >= start - 0.5) | (start == 0)
-            is_owned &= (places < end - 0.5) | (end == length)
+            is_owned &= (places >= start - 0.5 - margin_voxels) | (start == 0)
+            is_owned &= (places < end - 0.5 + margin_voxels) | (end == length)
         return is_owned
 
 
 def plan_columns(
-    shape_zyx: IntTriple, *, multiple: int, fits: Callable[[IntTriple], bool], halo_voxels: int = HALO_VOXELS
+    shape_zyx: IntTriple,
+    *,
+    multiple: int,
+    fits: Callable[[IntTriple], bool],
+    halo_voxels: int = HALO_VOXELS,
+    least_core_voxels: int = 0,
 ) -> list[Column] | None:
     """Return the fewest columns that fit, the core's longer side cut first; None where not even the slimmest does.
 
@@ -70,6 +76,8 @@ def plan_columns(
         Says whether a column of a shape, surroundings included, fits in memory.
     halo_voxels
         Surroundings of a core, rounded up to a multiple.
+    least_core_voxels
+        A core whose sides are both at most this is cut no further.
     """
     depth, height, width = shape_zyx
     halo = round_up(halo_voxels, multiple)
@@ -87,7 +95,7 @@ def plan_columns(
                 for core_x, outer_x in along_x
             ]
         longer = int(np.argmax(cores))
-        if cores[longer] <= multiple:
+        if cores[longer] <= max(multiple, least_core_voxels):
             return None
         counts[longer] += 1
 

@@ -33,5 +33,11 @@ def memory_budget_bytes(memory_gigabytes: float | None, device: torch.device) ->
     """Return how many bytes a prediction may take: what is asked for, else half of what is free on the device."""
     if memory_gigabytes is not None:
         return memory_gigabytes * 1e9
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else read_free_bytes()
-    return SHARE_OF_FREE_MEMORY * free
+    if device.type != "cuda":
+        return main_memory_budget_bytes(None)
+    return SHARE_OF_FREE_MEMORY * float(torch.cuda.mem_get_info(device)[0])
+
+
+def main_memory_budget_bytes(memory_gigabytes: float | None) -> float:
+    """Return how many bytes of main memory a tomogram may take: what is asked for, else half of what is free."""
+    return SHARE_OF_FREE_MEMORY * read_free_bytes() if memory_gigabytes is None else memory_gigabytes * 1e9

@@ -58,6 +58,12 @@ def detect_polarity(volume_zyx: NDArray[Any]) -> Polarity:
     return "unclear"
 
 
+def central_box(shape_zyx: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the box that `detect_polarity` looks at in a volume of that shape."""
+    starts = [max(0, (size - most) // 2) for size, most in zip(shape_zyx, MAX_BOX_ZYX, strict=True)]
+    return tuple(slice(start, start + most) for start, most in zip(starts, MAX_BOX_ZYX, strict=True))
+
+
 def _take_blocks_off_background(volume_zyx: NDArray[Any]) -> NDArray[np.float64]:
     means = _average_blocks(_central_box(volume_zyx))
     background = ndimage.uniform_filter(means, BACKGROUND_BLOCKS, mode="nearest")
@@ -73,8 +79,7 @@ def _leave_out_faces(counts: tuple[int, ...]) -> tuple[slice, ...]:
 
 def _central_box(volume_zyx: NDArray[Any]) -> NDArray[Any]:
     """Return the box that is looked at: a view, or where voxels had to be mended a copy, float64."""
-    starts = [max(0, (size - most) // 2) for size, most in zip(volume_zyx.shape, MAX_BOX_ZYX, strict=True)]
-    box = volume_zyx[tuple(slice(start, start + most) for start, most in zip(starts, MAX_BOX_ZYX, strict=True))]
+    box = volume_zyx[central_box(volume_zyx.shape)]
     if all(np.isfinite(plane).all() for plane in box):
         return box
     values = box.astype(np.float64)

@@ -16,6 +16,7 @@ logger = logging.getLogger("cryofind")
 Float32s = NDArray[np.float32]
 Numbers = NDArray[Any]  # any real number type; Tomogram has checked it
 
+NOTHING_TO_FIND = "all voxels are equal, so nothing can be found"
 # The median absolute deviation of a normal distribution is 1 / 1.4826 of its standard deviation.
 MAD_TO_STANDARD_DEVIATION = 1.4826
 # Below this many voxels a strided sample says too little, so the stride is shortened.
@@ -90,7 +91,7 @@ def normalize_finite(
     """
     grey_scale, notes = measure_grey_scale(volume_zyx, config)
     if grey_scale.scale == 0.0:
-        return np.zeros(volume_zyx.shape, np.float32), (*notes, "all voxels are equal, so nothing can be found")
+        return np.zeros(volume_zyx.shape, np.float32), (*notes, NOTHING_TO_FIND)
     return apply_grey_scale(volume_zyx, grey_scale, may_overwrite=may_overwrite), notes
 
 
@@ -107,21 +108,55 @@ def fill_nonfinite(
     TomogramError
         If their share is above `config.max_nonfinite_fraction`.
     """
-    if not np.issubdtype(volume_zyx.dtype, np.floating):
-        return volume_zyx, ()
-    count = sum(map_pieces(volume_zyx.shape, lambda piece: _count_unusable(volume_zyx[piece])))
+    count = count_unusable(volume_zyx)
+    notes = judge_unusable(count, volume_zyx.size, config, subject=subject)
     if count == 0:
         return volume_zyx, ()
-    share = count / volume_zyx.size
+    sample = take_sample(volume_zyx, config.statistics_stride)
+    if sample.size == 0:
+        sample = take_sample(volume_zyx, 1)
+    return replace_unusable(volume_zyx, median_of(sample)), notes
+
+
+def count_unusable(volume_zyx: Numbers) -> int:
+    """Return how many voxels are NaN, infinite or beyond the range of float32."""
+    if not np.issubdtype(volume_zyx.dtype, np.floating):
+        return 0
+    return sum(map_pieces(volume_zyx.shape, lambda piece: _count_unusable(volume_zyx[piece])))
+
+
+def judge_unusable(count: int, size: int, config: PreprocessConfig, *, subject: str) -> tuple[str, ...]:
+    """Return a note on that many unusable voxels of a volume of that size, if there are any.
+
+    Raises
+    ------
+    TomogramError
+        If their share is above `config.max_nonfinite_fraction`.
+    """
+    if count == 0:
+        return ()
+    share = count / size
     if share > config.max_nonfinite_fraction:
         raise TomogramError(
             subject,
-            f"{count} of {volume_zyx.size} voxels ({share:.2g} of all) are NaN, infinite or beyond float32, at most "
+            f"{count} of {size} voxels ({share:.2g} of all) are NaN, infinite or beyond float32, at most "
             f"{config.max_nonfinite_fraction:g} of all are accepted",
             "reconstruct it anew, or set preprocess.max_nonfinite_fraction to replace them by the median",
         )
-    filled = _replace_unusable(volume_zyx, config.statistics_stride)
-    return filled, (f"{count} voxels ({share:.2g} of all) were NaN or infinite and became the median",)
+    return (f"{count} voxels ({share:.2g} of all) were NaN or infinite and became the median",)
+
+
+def median_of(sample: NDArray[np.float64]) -> float:
+    """Return the median of a sample of finite values, 0 if there are none."""
+    return float(np.median(sample)) if sample.size else 0.0
+
+
+def replace_unusable(volume_zyx: Numbers, median: float) -> Numbers:
+    """Return a copy of the volume in which voxels that are NaN, infinite or beyond float32 have that value."""
+    filled = np.array(volume_zyx, dtype=volume_zyx.dtype.newbyteorder("="))
+    for plane in filled:
+        plane[~_is_usable(plane)] = median
+    return filled
 
 
 def measure_grey_scale(volume_zyx: Numbers, config: PreprocessConfig) -> tuple[GreyScale, tuple[str, ...]]:
@@ -171,10 +206,16 @@ def take_sample(volume_zyx: Numbers, stride: int) -> NDArray[np.float64]:
 
     The stride is shortened where the volume is so small that less than 100 000 voxels would remain.
     """
-    while stride > 1 and volume_zyx.size < MIN_SAMPLE_VOXELS * stride**3:
-        stride -= 1
+    stride = shorten_stride(volume_zyx.size, stride)
     sample = volume_zyx[::stride, ::stride, ::stride].astype(np.float64).ravel()
     return sample[np.abs(sample) <= _FLOAT32_MAX]
+
+
+def shorten_stride(size: int, stride: int) -> int:
+    """Return the stride, shortened where a volume of so many voxels would give less than 100 000 of them."""
+    while stride > 1 and size < MIN_SAMPLE_VOXELS * stride**3:
+        stride -= 1
+    return stride
 
 
 def _scale_by_deviation(sample: NDArray[np.float64]) -> GreyScale:
@@ -206,14 +247,3 @@ def _is_usable(values: Numbers) -> NDArray[np.bool_]:
     if values.dtype.itemsize <= 4:
         return np.isfinite(values)
     return np.asarray(np.abs(values) <= _FLOAT32_MAX)
-
-
-def _replace_unusable(volume_zyx: Numbers, stride: int) -> Numbers:
-    sample = take_sample(volume_zyx, stride)
-    if sample.size == 0:
-        sample = take_sample(volume_zyx, 1)
-    median = float(np.median(sample)) if sample.size else 0.0
-    filled = np.array(volume_zyx, dtype=volume_zyx.dtype.newbyteorder("="))
-    for plane in filled:
-        plane[~_is_usable(plane)] = median
-    return filled

@@ -37,22 +37,35 @@ def match_spacing(tomogram: Tomogram, spacing_angstrom: float) -> Tomogram:
     TomogramError
         If the spacing of an axis is beyond 0.67 to 1.5 times the wanted one.
     """
-    found_zyx = tomogram.grid.spacing_zyx_angstrom
-    ratios = [found / spacing_angstrom for found in found_zyx]
-    if all(abs(ratio - 1) <= SPACING_TOLERANCE for ratio in ratios):
+    if not needs_resampling(tomogram.grid, spacing_angstrom, run=tomogram.run):
         return tomogram
-    found = _describe_spacing(found_zyx)
-    if min(ratios) < MIN_SPACING_RATIO or max(ratios) > MAX_SPACING_RATIO:
-        raise TomogramError(
-            f"run '{tomogram.run}': voxel spacing",
-            f"is {found} Angstrom, the model's is {spacing_angstrom:.4g}, and only {MIN_SPACING_RATIO:g} to "
-            f"{MAX_SPACING_RATIO:g} times the model's can be resampled",
-            _advise_spacing(ratios),
-        )
     grid = tomogram.grid.resampled(spacing_angstrom)
     volume = resample_volume(tomogram.volume_zyx, tomogram.grid, grid)
+    found = _describe_spacing(tomogram.grid.spacing_zyx_angstrom)
     note = f"resampled from {found} to {spacing_angstrom:.4g} Angstrom per voxel"
     return replace(tomogram, volume_zyx=volume, grid=grid, notes=(*tomogram.notes, note))
+
+
+def needs_resampling(grid: VoxelGrid, spacing_angstrom: float, *, run: str) -> bool:
+    """Say whether a tomogram on that grid has to be resampled to the wanted voxel spacing (Angstrom).
+
+    Raises
+    ------
+    TomogramError
+        If the spacing of an axis is beyond 0.67 to 1.5 times the wanted one.
+    """
+    found_zyx = grid.spacing_zyx_angstrom
+    ratios = [found / spacing_angstrom for found in found_zyx]
+    if all(abs(ratio - 1) <= SPACING_TOLERANCE for ratio in ratios):
+        return False
+    if min(ratios) < MIN_SPACING_RATIO or max(ratios) > MAX_SPACING_RATIO:
+        raise TomogramError(
+            f"run '{run}': voxel spacing",
+            f"is {_describe_spacing(found_zyx)} Angstrom, the model's is {spacing_angstrom:.4g}, and only "
+            f"{MIN_SPACING_RATIO:g} to {MAX_SPACING_RATIO:g} times the model's can be resampled",
+            _advise_spacing(ratios),
+        )
+    return True
 
 
 def resample_volume(volume_zyx: NDArray[Any], source: VoxelGrid, target: VoxelGrid) -> NDArray[np.float32]:

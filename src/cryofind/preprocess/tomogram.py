@@ -53,15 +53,16 @@ def preprocess_tomogram(
     # What was filled or resampled here is ours.
     is_ours = may_overwrite or at_spacing.volume_zyx is not tomogram.volume_zyx
     normalized, notes = normalize_finite(at_spacing.volume_zyx, config, may_overwrite=is_ours)
-    inverts, polarity_notes = _compare_polarity(normalized, polarity, config)
+    inverts, polarity_notes = compare_polarity(normalized, polarity, config)
     if inverts:
         np.negative(normalized, out=normalized)
     return replace(at_spacing, volume_zyx=normalized, notes=at_spacing.notes + notes + polarity_notes)
 
 
-def _compare_polarity(
+def compare_polarity(
     volume_zyx: np.ndarray[tuple[int, ...], np.dtype[np.float32]], wanted: Polarity | None, config: PreprocessConfig
 ) -> tuple[bool, tuple[str, ...]]:
+    """Say whether to invert a volume, and what there is to say about its contrast."""
     if wanted is None or wanted == "unclear":
         return False, ()
     found = detect_polarity(volume_zyx)

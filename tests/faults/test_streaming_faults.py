@@ -1,0 +1,116 @@
+"""What is refused of a tomogram that is too large for memory: one line each, with what is needed."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from cryofind.io import write_mrc, write_tomogram_zarr
+from cryofind.pipeline import pick_into_folder
+from cryofind.pipeline.column_plan import format_gigabytes
+from cryofind.pipeline.pick import PickSummary
+from cryofind.types import Tomogram, VoxelGrid
+from tests.unit.test_streaming_unit import GIGABYTES, GRID, SHAPE, load_picker, random_tomogram
+
+
+def pick(path: Path, *, with_segmentation: bool = False, **predict: Any) -> PickSummary:
+    settings = {"memory_gigabytes": GIGABYTES, **predict}
+    picker = load_picker(path.parent, **settings)
+    shutil.rmtree(path.parent / "out", ignore_errors=True)
+    return pick_into_folder([path], path.parent / "out", picker, with_segmentation=with_segmentation)
+
+
+def refusal(path: Path, **options: Any) -> str:
+    summary = pick(path, **options)
+    assert not summary.records
+    (failed,) = summary.failed
+    assert "\n" not in str(failed.error)
+    return str(failed.error)
+
+
+def write_chunks(path: Path, **options: Any) -> Path:
+    options = {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}, **options}
+    document = {
+        "version": "0.4",
+        "axes": [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"],
+        "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [10.012] * 3}]}],
+    }
+    zarr.create_group(path, zarr_format=2, attributes={"multiscales": [document]})
+    zarr.create_array(path / "0", data=np.asarray(random_tomogram("A").volume_zyx), chunks=(12, 30, 50), **options)
+    return path
+
+
+def test_the_chunks_of_another_program_are_streamed(tmp_path: Path) -> None:
+    summary = pick(write_chunks(tmp_path / "A.zarr"))
+    assert not summary.failed
+    assert summary.records[0]["streamed"]["columns"] > 1
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "missing"])
+def test_a_damaged_chunk_is_named(damage: str, tmp_path: Path) -> None:
+    path = write_chunks(tmp_path / "A.zarr")
+    chunk = path / "0/0/1/2"
+    content = chunk.read_bytes()
+    if damage == "missing":
+        chunk.unlink()
+    else:
+        chunk.write_bytes({"garbage": b"\xff" * len(content), "truncated": content[:-9], "empty": b""}[damage])
+    assert "0/1/2" in refusal(path)
+
+
+def test_a_chunk_that_was_changed_is_found_by_its_checksum(tmp_path: Path) -> None:
+    write_tomogram_zarr(tmp_path / "A.zarr", random_tomogram("A"), levels=1)
+    write_tomogram_zarr(tmp_path / "B.zarr", random_tomogram("B", seed=1), levels=1)
+    shutil.copy(tmp_path / "B.zarr/0/0/0/0", tmp_path / "A.zarr/0/0/0/0")
+    assert "checksum" in refusal(tmp_path / "A.zarr")
+
+
+def test_too_little_memory_says_how_much_is_needed_and_that_suffices(tmp_path: Path) -> None:
+    write_mrc(tmp_path / "A.mrc", random_tomogram("A"))
+    message = refusal(tmp_path / "A.mrc", memory_gigabytes=1e-6)
+    needed = re.search(r"takes ([\d.]+) GB", message)
+    assert needed is not None
+    assert not pick(tmp_path / "A.mrc", memory_gigabytes=float(needed[1])).failed
+
+
+@pytest.mark.parametrize(
+    ("options", "setting"),
+    [({"with_segmentation": True}, "--segmentation"), ({"keep_probabilities": True}, "predict.keep_probabilities")],
+)
+def test_volumes_cannot_be_had_and_what_is_advised_helps(options: dict[str, Any], setting: str, tmp_path: Path) -> None:
+    write_mrc(tmp_path / "A.mrc", random_tomogram("A"))
+    message = refusal(tmp_path / "A.mrc", **options)
+    assert message.startswith(setting)
+    needed = re.search(r"takes ([\d.]+) GB", message)
+    assert needed is not None
+    assert not pick(tmp_path / "A.mrc", memory_gigabytes=float(needed[1]), **options).failed
+
+
+def test_resampling_cannot_be_streamed(tmp_path: Path) -> None:
+    voxels = random_tomogram("A").volume_zyx
+    write_mrc(tmp_path / "A.mrc", Tomogram("A", voxels, VoxelGrid.isotropic(SHAPE, 12.0)))
+    assert re.search(r"resampled from 12 to 10\.01 .*, [\d.]+ GB;", refusal(tmp_path / "A.mrc"))
+    write_mrc(tmp_path / "A.mrc", Tomogram("A", voxels, VoxelGrid.isotropic(SHAPE, 30.0)))
+    assert "only 0.67 to 1.5 times" in refusal(tmp_path / "A.mrc")
+
+
+@pytest.mark.filterwarnings("ignore:Data array contains:RuntimeWarning")
+def test_too_many_unusable_voxels_are_counted(tmp_path: Path) -> None:
+    voxels = np.array(random_tomogram("A").volume_zyx)
+    voxels[:, ::7, 3] = np.nan
+    write_mrc(tmp_path / "A.mrc", Tomogram("A", voxels, GRID))
+    assert f"{int(np.isnan(voxels).sum())} of {voxels.size} voxels" in refusal(tmp_path / "A.mrc")
+
+
+def test_a_constant_tomogram_is_said_to_be_one(tmp_path: Path) -> None:
+    write_mrc(tmp_path / "A.mrc", Tomogram("A", np.full(SHAPE, 7, np.float32), GRID))
+    assert any("all voxels are equal" in note for note in pick(tmp_path / "A.mrc").records[0]["notes"])
+
+
+@pytest.mark.parametrize(("number", "text"), [(2.0711e9, "2.08"), (31.2e9, "31.2"), (1234.1e9, "1240")])
+def test_gigabytes_are_rounded_up(number: float, text: str) -> None:
+    assert format_gigabytes(number) == text
