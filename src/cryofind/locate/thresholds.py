@@ -7,6 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+# Selections whose F-beta differs by less than this many hits count as equally good. Judged on simulated recipes that a
+# network had not learnt: half a hit was better than none on all of them, and cost nothing where it had.
+EQUAL_HITS = 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class ThresholdCurve:
@@ -29,17 +33,23 @@ class ThresholdCurve:
     candidate_counts: NDArray[np.int64]
     f_beta: Floats
 
+    @property
+    def best(self) -> float:
+        """The highest F-beta of all; 0 without candidates."""
+        return float(self.f_beta.max(initial=0.0))
+
 
 @dataclass(frozen=True, eq=False)
 class Threshold:
-    """The best threshold of one object.
+    """The threshold of one object.
 
     Parameters
     ----------
     value
         Candidates with at least this score are selected.
     f_beta
-        F-beta of that selection; 0 if no candidate hits a reference, and then `value` says nothing.
+        F-beta of that selection, at most half a hit below the best; 0 if no candidate hits a reference, and then
+        `value` says nothing.
     curve
         F-beta of all thresholds.
     """
@@ -50,15 +60,16 @@ class Threshold:
 
 
 def fit_threshold(scores: ArrayLike, pairs: ArrayLike, reference_count: int, *, beta: float) -> Threshold:
-    """Return the threshold of highest F-beta over candidates of which it is known what they hit.
+    """Return a threshold of (nearly) the highest F-beta over candidates of which it is known what they hit.
 
     F-beta = (1 + beta^2) TP / (beta^2 reference_count + selected candidates), where TP counts the distinct references
     hit by a selected candidate (the challenge's rule in closed form).
 
-    Any value down to the next lower score selects the same. Of all that do equally well, the nearest is taken to the
-    probability from which on a further pick raises the expected F-beta, best F-beta / (1 + beta^2) (Lipton et al. 2014,
-    arXiv:1402.1892, for beta 1), but it stays 1 / (1 + beta^2) of the way above a score that is too low: a pick too few
-    costs beta^2 times as much as one too many.
+    Any value down to the next lower score selects the same, and selections whose F-beta differs by less than half of
+    what one hit is worth are taken as equally good: another tomogram would have ordered them otherwise. Of all equally
+    good values the nearest is taken to the probability from which on a further pick raises the expected F-beta, best
+    F-beta / (1 + beta^2) (Lipton et al. 2014, arXiv:1402.1892, for beta 1), but it stays 1 / (1 + beta^2) of the way
+    above a score that is too low: a pick too few costs beta^2 times as much as one too many.
 
     Parameters
     ----------
@@ -88,7 +99,7 @@ def fit_threshold(scores: ArrayLike, pairs: ArrayLike, reference_count: int, *, 
     curve = _trace_curve(score_array, pair_array, reference_count, beta)
     if not len(curve.f_beta) or curve.f_beta.max() == 0:
         return Threshold(1.0, 0.0, curve)
-    value, f_beta = _choose_value(curve, beta)
+    value, f_beta = _choose_value(curve, beta, reference_count)
     return Threshold(value, f_beta, curve)
 
 
@@ -115,12 +126,15 @@ def _count_at_least(values: Floats, thresholds: Floats) -> NDArray[np.int64]:
     return np.asarray(len(values) - np.searchsorted(np.sort(values), thresholds, side="left"), dtype=np.int64)
 
 
-def _choose_value(curve: ThresholdCurve, beta: float) -> tuple[float, float]:
-    """Return the best value and its F-beta."""
-    highest = float(curve.f_beta.max())
-    best = np.flatnonzero(curve.f_beta >= highest - 1e-12)
-    next_lower = np.append(curve.thresholds[1:], curve.thresholds[-1])
+def _choose_value(curve: ThresholdCurve, beta: float, reference_count: int) -> tuple[float, float]:
+    """Return the chosen value and its F-beta."""
+    best = int(np.argmax(curve.f_beta))
     share = 1 / (1 + beta**2)
-    lowest = next_lower + share * (curve.thresholds - next_lower)
-    values = np.clip(highest * share, lowest[best], curve.thresholds[best])
-    return float(values[np.argmin(np.abs(values - highest * share))]), highest
+    worth_of_a_hit = 1 / (share * (beta**2 * reference_count + curve.candidate_counts[best]))
+    equal = np.flatnonzero(curve.f_beta >= curve.f_beta[best] - EQUAL_HITS * worth_of_a_hit)
+    next_lower = np.append(curve.thresholds[1:], curve.thresholds[-1])[equal]
+    highest = curve.thresholds[equal]
+    worth_picking = curve.f_beta[best] * share
+    values = np.clip(worth_picking, next_lower + share * (highest - next_lower), highest)
+    chosen = int(np.argmin(np.abs(values - worth_picking)))
+    return float(values[chosen]), float(curve.f_beta[equal[chosen]])

@@ -91,9 +91,10 @@ def fit_tuning(
 
 def best_f_beta(candidates: Picks, truth: Picks, specs: Sequence[ParticleSpec], config: Config) -> dict[str, float]:
     """Return the F-beta of every annotated object at its best threshold: what checkpoints are compared by."""
+    matches = match_candidates(candidates, truth, specs, config=_tuning_rule(config))
     return {
-        name: fit_threshold(match.scores, match.pairs, match.reference_count, beta=config.score.beta).f_beta
-        for name, match in match_candidates(candidates, truth, specs, config=_tuning_rule(config)).items()
+        name: fit_threshold(match.scores, match.pairs, match.reference_count, beta=config.score.beta).curve.best
+        for name, match in matches.items()
         if match.reference_count
     }
 
