@@ -25,22 +25,15 @@ SIMULATED_SHAPE_ZYX = (184, 630, 630)
 # As the recipe of phantoms that are easiest to learn from: noise levels and crowdings in turn.
 PHANTOM_SHAPE_ZYX = (64, 256, 256)
 PHANTOM_NOISES, PHANTOM_CROWDINGS = (0.7, 1.0, 1.4), (3.0, 8.0)
-SETTINGS = (
-    'model.network="res16"',
-    "train.batch_size=8",
-    "train.crop_zyx=[48,64,64]",
-    "train.learning_rate=2e-3",
-    "train.validate_every=500",
-    "train.checkpoint_every=250",
-    "train.unlabelled_after=1.0",
-)
+# Of the shipped model; steps and seed are set here.
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "czii-sim-small.toml"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scratch", type=Path)
     parser.add_argument("--source", default="czii", help="a recipe of `cryofind simulate`, or `phantom`")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--shape", default=",".join(map(str, SIMULATED_SHAPE_ZYX)), help="of simulated runs")
     arguments = parser.parse_args()
@@ -86,10 +79,10 @@ def make_project(project: Path, source: str, shape: str) -> list[str]:
 
 
 def train(project: Path, runs: list[str], model: Path, steps: int, seed: int) -> None:
-    settings = [*SETTINGS, f"train.steps={steps}", f"train.seed={seed}"]
+    settings = ("--set", f"train.steps={steps}", "--set", f"train.seed={seed}")
     held_out = [part for name in runs[-VALIDATION_RUNS:] for part in ("--validation", name)]
     if not (model / "model.json").is_file():
-        run("train", project, "--out", model, *held_out, *(part for text in settings for part in ("--set", text)))
+        run("train", project, "--out", model, "--recipe", RECIPE, *held_out, *settings)
 
 
 def score(external: Path, model: Path) -> dict[str, object]:

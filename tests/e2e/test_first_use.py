@@ -35,10 +35,10 @@ def test_a_table_against_itself_is_perfect(result: Path, tmp_path: Path, run: Ru
 
 def test_start_from_the_shipped_model(project: Path, tmp_path: Path, run: Run) -> None:
     settings = [part for setting in TINY if "model." not in setting for part in ("--set", setting)]
-    code, _, err = run("train", project, "--out", tmp_path / "model", "--init", "phantom", *TWO_RUNS, *settings)
+    code, _, err = run("train", project, "--out", tmp_path / "model", "--init", "czii-sim-small", *TWO_RUNS, *settings)
     assert code == 0, err
     assert json.loads((tmp_path / "model" / "model.json").read_text())["network"]["network"] == "res16"
-    code, _, err = run("train", project, "--out", tmp_path / "other", "--init", "phantom", *TWO_RUNS, *SETTINGS)
+    code, _, err = run("train", project, "--out", tmp_path / "other", "--init", "czii-sim-small", *TWO_RUNS, *SETTINGS)
     assert code == 2
     assert "network" in err
 

@@ -18,7 +18,7 @@ def test_a_foreign_simulated_tomogram_is_picked_and_scored(shared_data: Path, tm
     project = shared_data / "external" / "copick.json"
     assert "120 x 320 x 320" in run("info", project)[1]
     code, _, err = run(
-        "pick", project, "--model", "phantom", "--tomogram", "denoised@10.0", "--out", tmp_path / "picks"
+        "pick", project, "--model", "czii-sim-small", "--tomogram", "denoised@10.0", "--out", tmp_path / "picks"
     )
     assert code == 0, err
     report = json.loads(run("score", tmp_path / "picks", project, "--json")[1])
@@ -30,7 +30,7 @@ def test_a_foreign_simulated_tomogram_is_picked_and_scored(shared_data: Path, tm
 @pytest.mark.parametrize("flavour", ["wbp", "filtered"])
 def test_other_flavours_are_read_and_picked(shared_data: Path, tmp_path: Path, run: Run, flavour: str) -> None:
     project = shared_data / "external" / "copick.json"
-    code, _, err = run("pick", project, "--model", "phantom", "--tomogram", flavour, "--out", tmp_path / "picks")
+    code, _, err = run("pick", project, "--model", "czii-sim-small", "--tomogram", flavour, "--out", tmp_path / "picks")
     assert code == 0, err
     assert json.loads((tmp_path / "picks" / "run.json").read_text())["runs"][0]["flavour"] == flavour
 
@@ -53,7 +53,7 @@ def test_the_challenges_own_files(shared_data: Path, tmp_path: Path, run: Run) -
     assert json.loads(out)["f_beta"] == 1.0
     described = run("info", czii / "static_metadata")[1]
     assert "10.012" in described
-    code, _, err = run("pick", czii / "static_metadata", "--model", "phantom", "--out", tmp_path / "picks")
+    code, _, err = run("pick", czii / "static_metadata", "--model", "czii-sim-small", "--out", tmp_path / "picks")
     assert code == EXIT_USAGE
     assert "chunks" in err
 
@@ -69,7 +69,7 @@ def test_microtubules_are_resampled_and_picked_sanely(shared_data: Path, tmp_pat
     code, out, err = run("init", *files, "--object", "microtubule:125", "--out", tmp_path / "project")
     assert code == 0, err
     assert "10.520 A" in out
-    code, _, err = run("pick", tmp_path / "project", "--model", "phantom", "--out", tmp_path / "picks")
+    code, _, err = run("pick", tmp_path / "project", "--model", "czii-sim-small", "--out", tmp_path / "picks")
     assert code == 0, err
     assert "resampled from 10.52" in err
     assert "bright" in err

@@ -9,7 +9,7 @@ from cryofind.cli import options
 
 @click.command()
 @click.option("--out", type=options.PATH, default=Path("demo-output"), show_default=True, help="Folder to fill.")
-@click.option("--shipped", is_flag=True, help="Pick with the shipped model instead of training one (seconds).")
+@click.option("--shipped", is_flag=True, help="Pick with the shipped model instead of training one (about a minute).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the simulation and the training.")
 def command(out: Path, shipped: bool, seed: int) -> None:
     """Simulate tomograms, train on some, pick one that was held out, and score it: no data, no GPU.

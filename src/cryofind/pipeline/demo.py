@@ -26,7 +26,7 @@ from cryofind.types import Picks
 logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind demo"
-SHIPPED_MODEL = "phantom"
+SHIPPED_MODEL = "czii-sim-small"
 
 # Thin ice, so filled that every run holds each species several times.
 RECIPE = "easy"
