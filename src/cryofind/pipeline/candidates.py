@@ -1,17 +1,64 @@
-"""Networks and a preprocessed tomogram -> probability volumes -> candidates with raw scores."""
+"""Networks and a preprocessed tomogram -> probabilities -> candidates with raw scores."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from cryofind.config import Config
-from cryofind.locate import find_picks
-from cryofind.predict import predict_probabilities
-from cryofind.types import ParticleSpec, Picks, ProbabilityVolume, Tomogram
+from cryofind.config import Config, LocateConfig
+from cryofind.locate import Candidates, locate_candidates, settle_candidates
+from cryofind.models import OUTPUT_STRIDE
+from cryofind.pipeline.device_candidates import can_locate_on_device, locate_on_device
+from cryofind.predict import predict_tensor
+from cryofind.types import ParticleSpec, Picks, ProbabilityVolume, Tomogram, VoxelGrid
 
 Activation = Literal["softmax", "sigmoid"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What networks say about a tomogram, where they said it: probabilities cross from a GPU only when asked for.
+
+    Parameters
+    ----------
+    run
+        Name of the run.
+    tensor
+        Probabilities (object, z, y, x), float32, on the device that computed them.
+    objects
+        Names of the channels.
+    tomogram_grid
+        Where the voxels of the tomogram lie.
+    """
+
+    run: str
+    tensor: Tensor
+    objects: tuple[str, ...]
+    tomogram_grid: VoxelGrid
+
+    @property
+    def grid(self) -> VoxelGrid:
+        """Where the cells lie."""
+        return self.tomogram_grid.coarsened(OUTPUT_STRIDE)
+
+    @cached_property
+    def volume(self) -> ProbabilityVolume:
+        """The probabilities in main memory."""
+        return ProbabilityVolume(self.run, self.tensor.cpu().numpy(), self.grid, self.objects)
+
+    def locate(self, specs: Sequence[ParticleSpec], config: LocateConfig) -> Candidates:
+        """Return every place that may hold a particle; on a GPU maxima are found there."""
+        if self.tensor.device.type == "cpu" or not can_locate_on_device(config):
+            return locate_candidates(self.volume, specs, config)
+        return locate_on_device(self.tensor, self.objects, self.grid, specs, config, run=self.run)
+
+    def find_picks(self, specs: Sequence[ParticleSpec], config: LocateConfig) -> Picks:
+        """Return every candidate with its raw score."""
+        candidates = self.locate(specs, config)
+        return settle_candidates(candidates, self.objects, specs, config, run=self.run, grid=self.tomogram_grid)
 
 
 def predict_tomogram(
@@ -20,17 +67,17 @@ def predict_tomogram(
     specs: Sequence[ParticleSpec],
     activation: Activation,
     config: Config,
-) -> ProbabilityVolume:
+) -> Prediction:
     """Return what networks say about a preprocessed tomogram."""
-    return predict_probabilities(
+    tensor = predict_tensor(
         networks,
         np.asarray(prepared.volume_zyx, dtype=np.float32),
-        prepared.grid,
         run=prepared.run,
-        objects=[spec.name for spec in specs],
+        object_count=len(specs),
         activation=activation,
         config=config.predict,
     )
+    return Prediction(prepared.run, tensor, tuple(spec.name for spec in specs), prepared.grid)
 
 
 def find_candidates(
@@ -41,5 +88,4 @@ def find_candidates(
     config: Config,
 ) -> Picks:
     """Return every candidate in a preprocessed tomogram, with raw scores."""
-    probabilities = predict_tomogram(networks, prepared, specs, activation, config)
-    return find_picks(probabilities, specs, config.locate, grid=prepared.grid)
+    return predict_tomogram(networks, prepared, specs, activation, config).find_picks(specs, config.locate)

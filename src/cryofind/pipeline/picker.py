@@ -13,9 +13,8 @@ from torch import nn
 
 from cryofind.config import Config, load_config
 from cryofind.errors import ModelError
-from cryofind.locate import find_picks
 from cryofind.models import ModelCard, SeenRun, find_model, load_model_folder
-from cryofind.pipeline.candidates import find_candidates, predict_tomogram
+from cryofind.pipeline.candidates import Prediction, find_candidates, predict_tomogram
 from cryofind.pipeline.ensembles import member_folders
 from cryofind.pipeline.tuning import Tuning
 from cryofind.predict import EngineChoice, choose_engine, segment_probabilities
@@ -33,7 +32,7 @@ class PickResult:
     ----------
     picks
         Every candidate above the floor; `selected` marks those above the object's threshold.
-    probabilities
+    prediction
         What the network said.
     notes
         What was assumed, mended or found odd, a line each.
@@ -42,9 +41,14 @@ class PickResult:
     """
 
     picks: Picks
-    probabilities: ProbabilityVolume
+    prediction: Prediction
     notes: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def probabilities(self) -> ProbabilityVolume:
+        """What the network said, in main memory."""
+        return self.prediction.volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,11 +136,11 @@ class Picker:
         """Pick the particles of a tomogram that `prepare` returned; errors as in `pick_tomogram`."""
         seconds: dict[str, float] = {}
         with _timed(seconds, "network"):
-            probabilities = predict_tomogram(self.networks, prepared, self.specs, self.card.activation, self.config)
+            prediction = predict_tomogram(self.networks, prepared, self.specs, self.card.activation, self.config)
         with _timed(seconds, "locate"):
-            candidates = find_picks(probabilities, self.specs, self.config.locate, grid=prepared.grid)
+            candidates = prediction.find_picks(self.specs, self.config.locate)
             picks = Tuning(self.card.thresholds, self.card.calibration, {}).select(candidates)
-        return PickResult(picks, probabilities, prepared.notes, seconds)
+        return PickResult(picks, prediction, prepared.notes, seconds)
 
     def prepare(self, tomogram: Tomogram, *, may_overwrite: bool = False) -> Tomogram:
         """Return a tomogram with the voxel spacing, grey values and contrast that the model expects.

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from cryofind.config import Config
 from cryofind.io import TomogramSource
-from cryofind.locate import Candidates, locate_candidates, settle_candidates
+from cryofind.locate import Candidates, settle_candidates
 from cryofind.models import OUTPUT_STRIDE
 from cryofind.pipeline.candidates import predict_tomogram
 from cryofind.pipeline.column_plan import ColumnPlan, plan_streaming
@@ -151,9 +151,9 @@ class _Search:
         prepared = self._prepare(column)
         with _adding(self.seconds, "network"):
             config = self._config_for(prepared.grid.shape_zyx)
-            probabilities = predict_tomogram(picker.networks, prepared, picker.specs, picker.card.activation, config)
+            prediction = predict_tomogram(picker.networks, prepared, picker.specs, picker.card.activation, config)
         with _adding(self.seconds, "locate"):
-            found = locate_candidates(probabilities, picker.specs, config.locate)
+            found = prediction.locate(picker.specs, config.locate)
             places = self.tomogram.source.grid.indices_from_positions(found.positions_zyx_angstrom)
             return found.where(column.owns(places[:, 1:], margin_voxels=SEAM_VOXELS))
 

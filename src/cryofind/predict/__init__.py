@@ -2,7 +2,7 @@
 
 from cryofind.models import choose_precision
 from cryofind.predict.device import choose_device
-from cryofind.predict.engine import predict_probabilities
+from cryofind.predict.engine import predict_probabilities, predict_tensor
 from cryofind.predict.engines import EngineChoice, choose_engine
 from cryofind.predict.segment import segment_probabilities
 
@@ -12,5 +12,6 @@ __all__ = [
     "choose_engine",
     "choose_precision",
     "predict_probabilities",
+    "predict_tensor",
     "segment_probabilities",
 ]

@@ -1,0 +1,65 @@
+"""A prediction is located where it lies."""
+
+import numpy as np
+import pytest
+import torch
+
+from cryofind.config import LocateConfig
+from cryofind.locate import find_picks
+from cryofind.pipeline import candidates
+from cryofind.pipeline.candidates import Prediction
+from cryofind.types import ParticleSpec, Picks, VoxelGrid
+
+SPECS = (ParticleSpec("a", 60.0, 1), ParticleSpec("b", 90.0, 2))
+
+
+class ElsewhereTensor(torch.Tensor):
+    """A tensor that says it lies on a GPU, and must not come to main memory."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """Say another device."""
+        return torch.device("cuda")
+
+
+def make_prediction() -> Prediction:
+    random = np.random.default_rng(0)
+    tensor = torch.from_numpy(random.random((2, 8, 20, 20), dtype=np.float32) ** 4)
+    return Prediction("TS_1", tensor, ("a", "b"), VoxelGrid.isotropic((16, 40, 40), 10.0))
+
+
+def assert_equal_picks(found: Picks, expected: Picks) -> None:
+    assert found.objects.tolist() == expected.objects.tolist()
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    np.testing.assert_array_equal(found.positions_zyx_angstrom, expected.positions_zyx_angstrom)
+
+
+def test_on_a_cpu_picks_are_those_of_the_volume() -> None:
+    prediction, config = make_prediction(), LocateConfig()
+    expected = find_picks(prediction.volume, SPECS, config, grid=prediction.tomogram_grid)
+    assert_equal_picks(prediction.find_picks(SPECS, config), expected)
+    assert len(expected) > 5
+
+
+def test_elsewhere_maxima_are_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = make_prediction()
+    there = Prediction(here.run, here.tensor.as_subclass(ElsewhereTensor), here.objects, here.tomogram_grid)
+    located: list[torch.Tensor] = []
+
+    def locate(tensor: torch.Tensor, *arguments: object, **options: object) -> object:
+        located.append(tensor)
+        return here.locate(SPECS, LocateConfig())
+
+    monkeypatch.setattr(candidates, "locate_on_device", locate)
+    assert_equal_picks(there.find_picks(SPECS, LocateConfig()), here.find_picks(SPECS, LocateConfig()))
+    assert len(located) == 1
+    assert located[0] is there.tensor
+    assert "volume" not in vars(there)
+
+
+def test_other_ways_to_locate_take_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(candidates, "locate_on_device")
+    config = LocateConfig(smoothing_angstrom=10.0)
+    here = make_prediction()
+    there = Prediction(here.run, here.tensor.as_subclass(ElsewhereTensor), here.objects, here.tomogram_grid)
+    assert_equal_picks(there.find_picks(SPECS, config), here.find_picks(SPECS, config))
