@@ -15,21 +15,19 @@ from cryofind.config import load_config
 from cryofind.models import shipped_model_names
 from cryofind.pipeline.picker import Picker, load_model
 from cryofind.scoring import score
-from cryofind.testing import make_phantom
-from cryofind.types import Picks, Tomogram
+from cryofind.types import Picks
 
 SEED = 900
 WITHIN_VOXELS = 0.5
 WANTED = {"bf16": 0.995, "int8": 0.98}
 REFERENCE = "float32"
-PHANTOM = "phantom"
 
 
 def measure(options: Options) -> dict[str, Any]:
     """Return, for each number type, the share of picks that are the same, score differences and F-beta."""
     model = options.model or choose_model()
     variants = find_variants()
-    runs = read_phantoms(options) if model == PHANTOM else read_simulated(options)
+    runs = read_runs(simulate(options, options.shape_zyx, seed=SEED, runs=options.runs))
     pickers = {name: load_model(model, settings=settings) for name, settings in variants.items()}
     picked = {name: [picker.pick_tomogram(tomogram).picks for tomogram, _ in runs] for name, picker in pickers.items()}
     picker = pickers[REFERENCE]
@@ -39,7 +37,7 @@ def measure(options: Options) -> dict[str, Any]:
         "model": model,
         "tomograms": len(runs),
         "shape_zyx": list(runs[0][0].grid.shape_zyx),
-        "kind": "phantoms" if model == PHANTOM else "recipe czii",
+        "kind": "recipe czii",
         "variants": {
             name: {
                 "settings": list(variants[name]),
@@ -52,8 +50,8 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def choose_model() -> str:
-    """Return a shipped model, rather one for simulated tomograms than that of the phantoms."""
-    names = sorted(shipped_model_names(), key=lambda name: (name == PHANTOM, name))
+    """Return the first shipped model."""
+    names = shipped_model_names()
     if not names:
         raise SkippedError("no model is shipped; name one with --model")
     return names[0]
@@ -70,18 +68,6 @@ def find_variants() -> dict[str, list[str]]:
     for settings in variants.values():
         load_config(None, settings)  # a name that this version does not know is named now, not after minutes
     return variants
-
-
-def read_phantoms(options: Options) -> list[tuple[Tomogram, Picks]]:
-    phantoms = [
-        make_phantom(seed=SEED + number, shape_zyx=options.shape_zyx, run=f"PHANTOM_{SEED + number}")
-        for number in range(options.runs)
-    ]
-    return [(phantom.tomogram, phantom.picks) for phantom in phantoms]
-
-
-def read_simulated(options: Options) -> list[tuple[Tomogram, Picks]]:
-    return read_runs(simulate(options, options.shape_zyx, seed=SEED, runs=options.runs))
 
 
 def f_beta(picked: Sequence[Picks], truth: Picks, picker: Picker) -> float:

@@ -10,7 +10,7 @@ from cryofind.errors import EXIT_USAGE
 from cryofind.types import Picks
 from tests.e2e.conftest import Run
 
-# Found by the shipped model, which saw nothing but phantoms; recorded so that a later change is noticed.
+# Found by the shipped model, which saw nothing but our own simulations; recorded so that a later change is noticed.
 LEAST_RECALL = {"ribosome": 0.8, "apo-ferritin": 0.8}
 
 
