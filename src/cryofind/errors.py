@@ -42,6 +42,10 @@ class TomogramError(CryofindError):
     """A file or array that cannot be used as a tomogram."""
 
 
+class MemoryLimitError(TomogramError):
+    """A tomogram that takes more memory than there is now; what is known of it stays true."""
+
+
 class PicksError(CryofindError):
     """A list of picks that cannot be read or does not fit its tomogram."""
 

@@ -23,7 +23,10 @@ def _read_control_group(folder: Path) -> int | None:
     limit, used = _read_lines(folder / "memory.max"), _read_lines(folder / "memory.current")
     if not (limit and used and limit[0].isdecimal() and used[0].isdecimal()):
         return None
-    return max(0, int(limit[0]) - int(used[0]))
+    # What it uses includes cached files that nothing has touched lately: those are given up when memory is wanted.
+    counts = dict(line.split(maxsplit=1) for line in _read_lines(folder / "memory.stat") if " " in line)
+    reclaimable = counts.get("inactive_file", "0")
+    return max(0, int(limit[0]) - int(used[0]) + (int(reclaimable) if reclaimable.isdecimal() else 0))
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cryofind.io import write_mrc, write_tomogram_zarr
 from cryofind.pipeline import pick_into_folder
 from cryofind.pipeline.column_plan import format_gigabytes
 from cryofind.pipeline.pick import PickSummary
+from cryofind.predict import device
 from cryofind.types import Tomogram, VoxelGrid
 from tests.unit.test_streaming_unit import GIGABYTES, GRID, SHAPE, load_picker, random_tomogram
 
@@ -114,3 +116,26 @@ def test_a_constant_tomogram_is_said_to_be_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "text"), [(2.0711e9, "2.08"), (31.2e9, "31.2"), (1234.1e9, "1240")])
 def test_gigabytes_are_rounded_up(number: float, text: str) -> None:
     assert format_gigabytes(number) == text
+
+
+def test_what_was_picked_stays_when_memory_has_become_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_chunks(tmp_path / "A.zarr")
+    picker = load_picker(tmp_path)
+    out = tmp_path / "out"
+    assert not pick_into_folder([path], out, picker, with_segmentation=True).failed
+    picks = (out / "runs" / "A" / "picks.csv").read_bytes()
+    monkeypatch.setattr(device, "read_free_bytes", lambda: int(2e9 * GIGABYTES))
+    summary = pick_into_folder([path], out, picker, with_segmentation=True)
+    assert "--segmentation" in str(summary.failed[0].error)
+    assert (out / "runs" / "A" / "picks.csv").read_bytes() == picks
+    assert (out / "picks.csv").read_bytes() == picks
+    assert list((out / "ExperimentRuns" / "A" / "Segmentations").iterdir())
+
+
+def test_watersheds_cannot_be_streamed(tmp_path: Path) -> None:
+    path = write_chunks(tmp_path / "A.zarr")
+    picker = load_picker(tmp_path, memory_gigabytes=GIGABYTES)
+    locate = picker.config.locate.model_copy(update={"method": "watershed"})
+    picker = replace(picker, config=picker.config.model_copy(update={"locate": locate}))
+    summary = pick_into_folder([path], tmp_path / "out", picker)
+    assert "locate.method 'watershed'" in str(summary.failed[0].error)

@@ -76,7 +76,7 @@ def test_a_batch_is_taken_image_by_image_and_left_as_it_was() -> None:
 
 
 def test_plain_kernels_do_where_fused_ones_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slabs, "_HAS_FUSED", False)
+    monkeypatch.setattr(slabs, "_has_fused_kernels", lambda dtype: False)
     monkeypatch.setattr(slabs, "SLAB_BYTES", 4096)
     assert_equal_logits(make_network(), draw_images((1, 1, 32, 16, 16)))
 

@@ -1,9 +1,13 @@
 """Items through three steps: what overlaps, what order is kept, and what an error or interruption leaves."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import Any
 
+import numpy as np
 import pytest
 
 from cryofind.errors import CryofindError, TomogramError
@@ -125,3 +129,20 @@ def test_an_error_of_the_program_in_the_background_is_not_swallowed() -> None:
 
 def test_without_items_nothing_happens() -> None:
     assert run_all([], make_steps()) == []
+
+
+def test_an_error_keeps_no_volume_in_memory() -> None:
+    volumes: list[weakref.ref[np.ndarray[Any, Any]]] = []
+
+    def work(item: int) -> int:
+        volume = np.zeros(10)
+        volumes.append(weakref.ref(volume))
+        try:
+            raise ValueError("inner")
+        except ValueError as error:
+            raise fail(item) from error
+
+    outcomes = run_all(range(3), make_steps(work=work))
+    assert all(isinstance(outcome, CryofindError) for _, outcome in outcomes)
+    gc.collect()
+    assert [volume() for volume in volumes] == [None, None, None]

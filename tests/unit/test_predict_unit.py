@@ -347,6 +347,8 @@ def test_free_memory_is_the_least_of_system_and_container(tmp_path: Path) -> Non
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
     assert read_free_bytes(meminfo, tmp_path) == 600_000
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 250000\n")
+    assert read_free_bytes(meminfo, tmp_path) == 850_000
     (tmp_path / "memory.max").write_text("max\n")
     assert read_free_bytes(meminfo, tmp_path) == 2_048_000
     assert read_free_bytes(tmp_path / "none", tmp_path / "none") == 4 * 1024**3

@@ -102,7 +102,7 @@ def locate_candidates(
 ) -> Candidates:
     """Return every maximum or region of every particle, wherever it lies; the first half of `find_picks`.
 
-    What a volume gives is what its parts give, so parts of a volume may be searched one by one.
+    What a volume gives by method `peaks` is what its parts give, so its parts may be searched one by one.
     """
     parts = [_no_candidates()]
     for channel, name in enumerate(probabilities.objects):

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from cryofind.config import Config
-from cryofind.errors import ConfigError, TomogramError
+from cryofind.errors import ConfigError, MemoryLimitError
 from cryofind.io import TomogramSource
 from cryofind.pipeline.survey import estimate_survey_bytes
 from cryofind.predict.columns import HALO_VOXELS, Column, plan_columns
@@ -56,15 +56,9 @@ class ColumnPlan:
         }
 
 
-def refuse_volumes(setting: str, *, run: str, whole_bytes: float, budget_bytes: float) -> None:
-    """Refuse a setting that asks for a result which only a tomogram picked as a whole can give.
-
-    Raises
-    ------
-    ConfigError
-        With the memory that this takes.
-    """
-    raise ConfigError(
+def refuse_volumes(setting: str, *, run: str, whole_bytes: float, budget_bytes: float) -> ConfigError:
+    """Return the refusal of what only a tomogram picked as a whole can give, with the memory that this takes."""
+    return ConfigError(
         setting,
         f"cannot be had of run '{run}', which is picked column by column: as a whole it takes "
         f"{format_gigabytes(whole_bytes)} GB, and {budget_bytes / 1e9:.3g} GB are allowed",
@@ -77,11 +71,11 @@ def refuse_resampling(grid: VoxelGrid, spacing_angstrom: float, *, run: str, who
 
     Raises
     ------
-    TomogramError
+    MemoryLimitError
         With the memory that picking it as a whole takes.
     """
     if needs_resampling(grid, spacing_angstrom, run=run):
-        raise TomogramError(
+        raise MemoryLimitError(
             f"run '{run}'",
             f"is too large for memory and would have to be resampled from {grid.spacing_angstrom:.4g} to "
             f"{spacing_angstrom:.4g} Angstrom per voxel, which takes all of it, {format_gigabytes(whole_bytes)} GB",
@@ -105,7 +99,7 @@ def plan_streaming(source: TomogramSource, needs: MemoryNeeds, config: Config, *
 
     Raises
     ------
-    TomogramError
+    MemoryLimitError
         If not even the slimmest column fits, or the survey does not.
     """
     shape = source.grid.shape_zyx
@@ -132,9 +126,9 @@ def _shape_of(depth: int, column: Column) -> IntTriple:
     return depth, column.outer_y[1] - column.outer_y[0], column.outer_x[1] - column.outer_x[0]
 
 
-def _too_little_memory(source: TomogramSource, needed_bytes: float, budget_bytes: float) -> TomogramError:
+def _too_little_memory(source: TomogramSource, needed_bytes: float, budget_bytes: float) -> MemoryLimitError:
     size = " x ".join(str(length) for length in source.grid.shape_zyx)
-    return TomogramError(
+    return MemoryLimitError(
         f"run '{source.run}'",
         f"has {size} voxels, of which the slimmest column that can be picked takes {format_gigabytes(needed_bytes)} "
         f"GB, and {budget_bytes / 1e9:.3g} GB are allowed",

@@ -79,7 +79,16 @@ def _go_on(step: Callable[[Given], Made], given: Given | CryofindError) -> Made 
     try:
         return step(given)
     except CryofindError as error:
-        return error
+        return _without_frames(error)
+
+
+def _without_frames(error: CryofindError) -> CryofindError:
+    """Return the error without the frames it came through, which would keep their volumes in memory."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def _settle(

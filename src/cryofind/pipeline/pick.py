@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cryofind.atomic import write_json
-from cryofind.errors import EXIT_PARTIAL, EXIT_USAGE, CryofindError, OutputError
+from cryofind.errors import EXIT_PARTIAL, EXIT_USAGE, ConfigError, CryofindError, MemoryLimitError, OutputError
 from cryofind.io import write_copick_config
 from cryofind.models import model_hash
 from cryofind.pipeline.inputs import CollectedInputs, FailedItem, InputSelection, collect_tomograms
@@ -95,7 +95,9 @@ def pick_into_folder(
                 picked.append(outcome)
             progress.advance(note=entry.run)
     for item in failed:
-        picking.forget(item.run)
+        # For want of memory, or with other settings, what an earlier call found is still true.
+        if not isinstance(item.error, ConfigError | MemoryLimitError):
+            picking.forget(item.run)
     picks = job.collect(collected, failed, seconds=time.perf_counter() - started)
     return PickSummary(picks, tuple(picked), tuple(failed))
 

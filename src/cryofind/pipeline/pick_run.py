@@ -34,7 +34,7 @@ from cryofind.pipeline.records import RECORD_NAME, hash_document, hash_file
 from cryofind.pipeline.streaming import StreamedPicks, StreamedTomogram, pick_streamed, survey_for_streaming
 from cryofind.predict.device import main_memory_budget_bytes
 from cryofind.predict.needs import MemoryNeeds
-from cryofind.types import LabelVolume, Picks, ProbabilityVolume, VoxelGrid
+from cryofind.types import LabelVolume, Picks, VoxelGrid
 
 logger = logging.getLogger("cryofind")
 
@@ -145,9 +145,11 @@ class RunPicking:
         for setting, asked in (
             ("predict.keep_probabilities", picker.config.predict.keep_probabilities),
             ("--segmentation", self.with_segmentation),
+            # how a region is split depends on all of it, wherever it ends
+            ("locate.method 'watershed'", picker.config.locate.method == "watershed"),
         ):
             if asked:
-                refuse_volumes(setting, run=entry.run, whole_bytes=whole_bytes, budget_bytes=budget_bytes)
+                raise refuse_volumes(setting, run=entry.run, whole_bytes=whole_bytes, budget_bytes=budget_bytes)
         refuse_resampling(grid, picker.card.voxel_spacing_angstrom, run=entry.run, whole_bytes=whole_bytes)
         source = open_source(
             entry,
@@ -206,7 +208,7 @@ class RunPicking:
         result.picks.to_csv(folder / PICKS_NAME)
         self._write_overlay(name, run.grid, result.picks)
         if isinstance(result, PickResult):
-            self._write_volumes(name, run.grid, result.probabilities)
+            self._write_volumes(name, run.grid, result)
         record = {
             **describe_run(run.entry, run.grid, result.picks),
             "key": run.key,
@@ -246,12 +248,12 @@ class RunPicking:
             objects=[spec.name for spec in self.picker.specs],
         )
 
-    def _write_volumes(self, run: str, grid: VoxelGrid, probabilities: ProbabilityVolume) -> None:
-        """Write what was asked for beside picks."""
+    def _write_volumes(self, run: str, grid: VoxelGrid, result: PickResult) -> None:
+        """Write what was asked for beside picks; else probabilities stay where they are."""
         if self.picker.config.predict.keep_probabilities:
-            write_probability_zarr(self.out / "probabilities" / f"{run}.zarr", probabilities)
+            write_probability_zarr(self.out / "probabilities" / f"{run}.zarr", result.probabilities)
         if self.with_segmentation:
-            self._write_segmentation(run, grid, self.picker.segment(probabilities, grid))
+            self._write_segmentation(run, grid, self.picker.segment(result.probabilities, grid))
 
     def _write_segmentation(self, run: str, grid: VoxelGrid, labels: LabelVolume) -> None:
         path = segmentation_zarr_path(

@@ -280,14 +280,13 @@ def _activate(logits: torch.Tensor, activation: Activation, out: torch.Tensor, r
     for first in range(0, planes, step):
         last = min(first + step, planes)
         scores = logits[:, first:last, :height, :width].contiguous().float()
-        probable = scores.softmax(dim=0)[1:] if activation == "softmax" else scores.sigmoid()
-        if not bool(torch.isfinite(probable.sum())):
+        if not bool(torch.isfinite(scores.sum())):
             raise _NotFinite(
                 f"prediction of run '{run}'",
                 "holds numbers that are NaN or infinite",
                 "check the model's weights, or set predict.precision to float32",
             )
-        out[:, first:last] = probable
+        out[:, first:last] = scores.softmax(dim=0)[1:] if activation == "softmax" else scores.sigmoid()
 
 
 def _check_channels(channels: int, object_count: int, activation: Activation) -> None:

@@ -5,6 +5,7 @@ not be, and every level keeps one: the encoder's, into which the decoder is adde
 feature maps of the levels once each, where a plain forward pass holds four of the largest.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ class Convolution:
 
     def rectified(self, planes: Tensor) -> Tensor:
         """Return relu(convolution) of planes that bring their surroundings along z; y and x are padded with zeros."""
-        if not _HAS_FUSED:
+        if not _has_fused_kernels(planes.dtype):
             return F.conv3d(planes, self.weight, self.bias, self._strides, self._paddings).relu_()
         where = self._paddings, self._strides, (1, 1, 1), 1
         rectified: Tensor = torch.ops.mkldnn._convolution_pointwise(
@@ -65,7 +66,7 @@ class Convolution:
 
     def add_rectified_(self, out: Tensor, planes: Tensor) -> None:
         """Turn `out` into relu(out + convolution of planes)."""
-        if not _HAS_FUSED:
+        if not _has_fused_kernels(out.dtype):
             out.add_(F.conv3d(planes, self.weight, self.bias, self._strides, self._paddings)).relu_()
             return
         torch.ops.mkldnn._convolution_pointwise_.binary(
@@ -225,10 +226,10 @@ def _empty_like(features: Tensor, depth: int) -> Tensor:
     return torch.empty(shape, dtype=features.dtype, device=features.device, memory_format=torch.channels_last_3d)
 
 
-def _has_fused_kernels() -> bool:
-    return bool(torch.backends.mkldnn.is_available()) and all(  # type: ignore[no-untyped-call]
-        hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_convolution_pointwise_")
-    )
-
-
-_HAS_FUSED = _has_fused_kernels()
+@functools.cache
+def _has_fused_kernels(dtype: torch.dtype) -> bool:
+    """Say whether this torch and this processor have convolutions that add and rectify what they write."""
+    names = ("_convolution_pointwise", "_convolution_pointwise_")
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in names):  # type: ignore[no-untyped-call]
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
