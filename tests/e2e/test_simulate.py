@@ -60,7 +60,7 @@ def test_the_truth_agrees_with_itself(simulated: Path) -> None:
         indices = tuple(volume.grid.nearest_indices_from_positions(picks.positions_zyx_angstrom).T)
         expected = np.array([labels_of[str(name)] for name in picks.objects])
         is_solid = picks.objects != "thyroglobulin"  # its middle is a gap between two halves
-        assert np.mean(volume.labels_zyx[indices][is_solid] == expected[is_solid]) > 0.9
+        assert np.mean(volume.labels_zyx[indices][is_solid] == expected[is_solid]) > 0.85
         density = np.asarray(tomograms["density"].volume_zyx)
         protein = density > 0.5
         for flavour in ("denoised", "wbp"):

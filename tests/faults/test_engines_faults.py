@@ -71,7 +71,7 @@ def test_prediction_asks_for_the_engine(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_command_knows_its_engines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    arguments = ["pick", str(tmp_path), "--model", "phantom", "--out", str(tmp_path / "out")]
+    arguments = ["pick", str(tmp_path), "--model", "czii-sim-small", "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, "--engine", "onnx"])
     assert stopped.value.code == 2
@@ -81,7 +81,7 @@ def test_the_command_knows_its_engines(capsys: pytest.CaptureFixture[str], tmp_p
 def test_the_command_hands_the_engine_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    arguments = ["pick", str(tmp_path), "--model", "phantom", "--out", str(tmp_path / "out")]
+    arguments = ["pick", str(tmp_path), "--model", "czii-sim-small", "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, "--engine", "torch", "--set", "predict.precision=int8"])
     assert stopped.value.code == 2
