@@ -244,7 +244,7 @@ def test_what_cannot_be_done_on_a_device_is_refused() -> None:
     with pytest.raises(ValueError, match="expected 2 x grid"):
         locate_on_device(cells, ("object-1", "object-2"), grid, SPECS, LocateConfig(), run=RUN)
     with pytest.raises(ConfigError, match="did you mean 'object-1'"):
-        locate_on_device(cells, ("objct-1",), grid, SPECS[:1], LocateConfig(), run=RUN)
+        locate_on_device(cells, ("object1",), grid, SPECS[:1], LocateConfig(), run=RUN)
 
 
 @pytest.mark.gpu
