@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from materials import SPACING_ANGSTROM, model_for, read_runs, simulate
-from options import Options, Triple, describe
+from options import PLOT_NAME, Options, Triple, describe
 from picking import pick, summarize
 from plot import Series, draw_panels
 from table import Line
@@ -17,7 +17,6 @@ from cryofind.types import Tomogram, VoxelGrid
 
 NETWORK = "res32"
 FACTORS = (1, 2, 4, 8)
-PLOT_NAME = "growth.svg"
 # Streamed within this share of the memory that `streaming` allows: these volumes are small.
 STREAMED_SHARE = 0.25
 # Linear is an exponent from 0.85 to 1.15; flat is at most 1.25 times the memory for 8 times the voxels.

@@ -14,6 +14,9 @@ class SkippedError(Exception):
     """A row that cannot be measured here; the text says why."""
 
 
+PLOT_NAME = "growth.svg"
+
+
 @dataclass(frozen=True)
 class Options:
     """How to measure.

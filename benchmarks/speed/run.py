@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe_machine, load_average
-from options import Options, SkippedError, Triple
+from options import PLOT_NAME, Options, SkippedError, Triple
 from table import Line, format_table
 
 from cryofind.atomic import write_json, write_text
@@ -32,7 +32,6 @@ ROWS = {
     "gpu": "gpu",
 }
 QUICK_SHAPE_ZYX = (64, 128, 128)
-PLOT_NAME = "growth.svg"
 
 
 def main() -> int:

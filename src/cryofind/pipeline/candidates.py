@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -13,9 +12,8 @@ from cryofind.locate import Candidates, locate_candidates, settle_candidates
 from cryofind.models import OUTPUT_STRIDE
 from cryofind.pipeline.device_candidates import can_locate_on_device, locate_on_device
 from cryofind.predict import predict_tensor
+from cryofind.predict.engine import Activation
 from cryofind.types import ParticleSpec, Picks, ProbabilityVolume, Tomogram, VoxelGrid
-
-Activation = Literal["softmax", "sigmoid"]
 
 
 @dataclass(frozen=True, eq=False)

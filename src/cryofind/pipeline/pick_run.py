@@ -33,16 +33,15 @@ from cryofind.pipeline.picker import Picker, PickResult
 from cryofind.pipeline.records import RECORD_NAME, hash_document, hash_file
 from cryofind.pipeline.streaming import StreamedPicks, StreamedTomogram, pick_streamed, survey_for_streaming
 from cryofind.predict.device import main_memory_budget_bytes
-from cryofind.predict.needs import MemoryNeeds
+from cryofind.predict.needs import VOXEL_BYTES, MemoryNeeds
 from cryofind.types import LabelVolume, Picks, VoxelGrid
 
 logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind pick"
 
-# A tomogram that is read ahead is held as read and, unless that will do, as prepared: float32 both.
-_BYTES_PER_VOXEL_AHEAD = 8
-# Of the free memory, so that the network, which counts on half of it, is left what it wants.
+# What a tomogram that is read ahead may take of the free memory, so that the network, which counts on half of it, is
+# left what it wants.
 _SHARE_OF_FREE_MEMORY_AHEAD = 1 / 8
 
 
@@ -95,7 +94,7 @@ class RunPicking:
             return False  # said when its turn comes
         if self.needs.whole_bytes(grid.shape_zyx) > self._budget_bytes():
             return False
-        needed = _BYTES_PER_VOXEL_AHEAD * math.prod(grid.shape_zyx)
+        needed = VOXEL_BYTES * math.prod(grid.shape_zyx)
         return needed <= _SHARE_OF_FREE_MEMORY_AHEAD * read_free_bytes()
 
     def read(self, entry: TomogramEntry) -> ReadRun:

@@ -17,7 +17,7 @@ from cryofind.predict.ensemble import Ensemble
 from cryofind.predict.tiling import IntTriple, round_up
 
 # Voxels as read and as prepared, float32 both.
-_BYTES_PER_VOXEL = 8
+VOXEL_BYTES = 8
 # Below blocks of this side, surroundings computed twice cost more than the rest.
 _LEAST_TILE_SIDE = 128
 
@@ -61,10 +61,10 @@ class MemoryNeeds:
         """Return the bytes of main memory that a tomogram takes as a whole, the networks working on small blocks."""
         voxels = float(math.prod(shape_zyx))
         if not self.runs_in_main_memory:
-            return voxels * (_BYTES_PER_VOXEL + self._probability_bytes())
+            return voxels * (VOXEL_BYTES + self._probability_bytes())
         multiple = self.ensemble.multiple
         z, y, x = (min(round_up(size, multiple), round_up(_LEAST_TILE_SIDE, multiple)) for size in shape_zyx)
-        return voxels * _BYTES_PER_VOXEL + estimate_bytes(self.ensemble, shape_zyx, (z, y, x))
+        return voxels * VOXEL_BYTES + estimate_bytes(self.ensemble, shape_zyx, (z, y, x))
 
     def column_bytes(self, shape_zyx: IntTriple) -> float:
         """Return the bytes of main memory that a column takes in one block, its voxels (float32) included.

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from cryofind.errors import ConfigError
 from cryofind.models import OUTPUT_STRIDE
-
-IntTriple = tuple[int, int, int]
+from cryofind.types.grid import IntTriple as IntTriple
 
 
 @dataclass(frozen=True)
