@@ -7,10 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cryofind.errors import TomogramError
+from cryofind.errors import ConfigError, TomogramError
 from cryofind.io import tomogram_zarr_path, write_tomogram_zarr
+from cryofind.pipeline import simulate, simulate_like
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.measuring import MeasuredTomogram, collect_all_tomograms, measure_entry, refuse_mixed_spacings
+from cryofind.pipeline.simulate import SimulationRequest
 from cryofind.types import Tomogram, VoxelGrid
 from tests.e2e.conftest import Run
 
@@ -119,3 +121,16 @@ def test_a_folder_with_other_files_is_refused_before_the_work(tmp_path: Path, ru
     assert code == 2
     assert "holds other files" in err
     assert not printed
+
+
+def test_more_than_the_memory_is_refused_before_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(_: object) -> None:
+        pytest.fail("has begun to fit")
+
+    monkeypatch.setattr(simulate, "read_free_bytes", lambda: 10**8)
+    monkeypatch.setattr(simulate_like, "fit_to_tomograms", fit)
+    like = simulate_like.LikeRequest((write(tmp_path / "in", make_volume()),))
+    request = SimulationRequest(tmp_path / "out", "mine", runs=1, shape_zyx=(100, 200, 200))
+    with pytest.raises(ConfigError, match=r"needs 0\.1 GB of memory for one run"):
+        simulate_like.simulate_like(like, request)
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """Networks, and the folders they are kept in. Networks know nothing of files of data or of picks."""
 
+from cryofind.memory import ask_for_huge_pages
 from cryofind.models.blocks import OUTPUT_STRIDE, ToStrideTwo
 from cryofind.models.card import CardObject, ModelCard, SeenRun, card_objects, parse_card
 from cryofind.models.fold import fold_batch_norm
@@ -36,3 +37,5 @@ __all__ = [
     "save_model",
     "shipped_model_names",
 ]
+
+ask_for_huge_pages()

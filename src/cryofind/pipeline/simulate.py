@@ -102,7 +102,7 @@ def simulate_project(recipe: SimulationRecipe, request: SimulationRequest) -> li
     names = {number: request.run_name(number) for number in range(1, request.runs + 1)}
     missing = {number: run for number, run in names.items() if not is_finished(job, run)}
     if missing:
-        _refuse_beyond_memory(request, recipe)
+        refuse_beyond_memory(request, with_halves="denoised" in recipe.output.flavours)
     record = {"made_by": MADE_BY, "name": request.name, "made_from": made_from}
     _claim(request.out, record)
     configuration = request.out / CONFIG_NAME
@@ -165,15 +165,22 @@ def _refuse_larger_than_box(bodies: Mapping[str, Body], recipe: SimulationRecipe
             raise ConfigError(f"species {name}: body", problem, "give a larger --shape, or another map")
 
 
-def _refuse_beyond_memory(request: SimulationRequest, recipe: SimulationRecipe) -> None:
-    needed, free = _peak_bytes(request, recipe), read_free_bytes()
+def refuse_beyond_memory(request: SimulationRequest, *, with_halves: bool) -> None:
+    """Refuse runs of which a single one needs more memory than is free.
+
+    Raises
+    ------
+    ConfigError
+        If so.
+    """
+    needed, free = _peak_bytes(request, with_halves=with_halves), read_free_bytes()
     if needed > free:
         problem = f"needs {needed / 1e9:.1f} GB of memory for one run, and {free / 1e9:.1f} GB are free"
         raise ConfigError(f"--shape {','.join(map(str, request.shape_zyx))}", problem, "give fewer voxels")
 
 
-def _peak_bytes(request: SimulationRequest, recipe: SimulationRecipe) -> int:
-    return math.prod(request.shape_zyx) * PEAK_BYTES_PER_VOXEL["denoised" in recipe.output.flavours]
+def _peak_bytes(request: SimulationRequest, *, with_halves: bool) -> int:
+    return math.prod(request.shape_zyx) * PEAK_BYTES_PER_VOXEL[with_halves]
 
 
 def _make_runs(job: RunJob, request: SimulationRequest, missing: Mapping[int, str]) -> list[str]:
@@ -211,7 +218,8 @@ def _each_done(job: RunJob, missing: Mapping[int, str], count: int) -> Iterator[
 def _choose_job_count(request: SimulationRequest, job: RunJob, missing: int) -> int:
     if request.jobs is not None:
         return max(1, min(request.jobs, missing))
-    by_memory = int(0.8 * read_free_bytes() / (_peak_bytes(request, job.recipe) + PROCESS_BYTES))
+    peak_bytes = _peak_bytes(request, with_halves="denoised" in job.recipe.output.flavours)
+    by_memory = int(0.8 * read_free_bytes() / (peak_bytes + PROCESS_BYTES))
     return max(1, min(os.cpu_count() or 1, by_memory, missing))
 
 

@@ -20,7 +20,7 @@ from cryofind.pipeline.bodies import describe_objects, load_bodies
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.measuring import MeasuredTomogram, collect_all_tomograms, measure_entry, refuse_mixed_spacings
 from cryofind.pipeline.records import claim_folder, hash_document
-from cryofind.pipeline.simulate import MADE_BY, SimulationRequest, simulate_project
+from cryofind.pipeline.simulate import MADE_BY, SimulationRequest, refuse_beyond_memory, simulate_project
 from cryofind.progress import Progress, report_progress
 from cryofind.simulate import SimulationRecipe, find_recipe, generic_bodies, load_recipe
 from cryofind.simulate.fit import CHECKS, Fit, Map, Observe, Order, Stage, fit_recipe
@@ -83,7 +83,7 @@ def simulate_like(like: LikeRequest, request: SimulationRequest) -> list[str]:
     Raises
     ------
     ConfigError, TomogramError, ProjectError
-        If the starting recipe or a tomogram cannot be used.
+        If the starting recipe or a tomogram cannot be used, or a run needs more memory than is free.
     OutputError
         If the project's folder holds something else.
     """
@@ -95,6 +95,9 @@ def simulate_like(like: LikeRequest, request: SimulationRequest) -> list[str]:
             raise OutputError(path, "was fitted to something else", "choose a new --out")
         lines = [f"{path} was there already"]
     else:
+        if request.runs:
+            # Before the minutes that a fit takes; whether halves are wanted, only the fit will show.
+            refuse_beyond_memory(request, with_halves=False)
         text, lines = fit_to_tomograms(like)
         recipe = parse_document(SimulationRecipe, tomllib.loads(text), str(path))
         # Without runs this only takes the folder, or refuses it.
