@@ -18,8 +18,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from cryofind.pipeline.bodies import describe_objects, load_bodies
-from cryofind.simulate import generic_bodies, load_recipe, make_sample
+from cryofind.pipeline.bodies import load_cast
+from cryofind.simulate import load_recipe, make_sample
 from cryofind.simulate.denoise import wiener_denoise
 from cryofind.simulate.microscope import image_sample
 from cryofind.simulate.reconstruct import reconstruct
@@ -74,13 +74,9 @@ def watch(command: list[str]) -> None:
 def time_stages(shape_zyx: tuple[int, ...]) -> None:
     recipe = load_recipe("czii", ['output.flavours=["denoised","ctfdeconvolved","wbp"]']).draw(np.random.default_rng(0))
     grid = VoxelGrid.isotropic(shape_zyx, recipe.output.voxel_spacing_angstrom)
-    bodies = timed("bodies", lambda: load_bodies(recipe))
-    distractors = timed("distractors", generic_bodies)
-    specs = describe_objects(recipe, bodies)
+    cast = timed("bodies", lambda: load_cast(recipe))
     random = np.random.default_rng(1)
-    sample = timed(
-        "sample", lambda: make_sample(recipe, bodies, distractors, specs, grid, run="BENCHMARK", random=random)
-    )
+    sample = timed("sample", lambda: make_sample(recipe, cast, grid, run="BENCHMARK", random=random))
     series = timed(
         "tilt series",
         lambda: image_sample(sample.density_zyx, sample.thickness_angstrom_yx, grid, recipe.microscope, random),

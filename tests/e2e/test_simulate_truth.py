@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cryofind.simulate import SimulatedRun, load_body, load_recipe, simulate_run
+from cryofind.simulate import Cast, SimulatedRun, load_body, load_recipe, simulate_run
 from cryofind.simulate.slab import Slab
 from cryofind.types import ParticleSpec, VoxelGrid
 
@@ -45,7 +45,7 @@ def made(request: pytest.FixtureRequest) -> tuple[str, SimulatedRun]:
     recipe = load_recipe("czii", (*SETTINGS, *(f"species.{name}.{setting}" for setting in own)))
     recipe = recipe.model_copy(update={"species": {name: recipe.species[name]}})
     specs = (ParticleSpec(name=name, label=1, radius_angstrom=radius),)
-    return name, simulate_run(recipe, {name: load_body(name)}, (), specs, GRID, run="R", seed=(3, 1))
+    return name, simulate_run(recipe, Cast({name: load_body(name)}, specs), GRID, run="R", seed=(3, 1))
 
 
 def volume(run: SimulatedRun, flavour: str) -> Floats:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from cryofind.config import parse_document
+from cryofind.simulate.cast import Cast
 from cryofind.simulate.fit import Fit, Order, Stage, fit_recipe
 from cryofind.simulate.fitted_recipe import combine_fits, describe_measurement
 from cryofind.simulate.look import GREY_SCALES_ANGSTROM, GROUPS, SPECTRUM_BINS, Look, Texture, summarize
@@ -441,7 +442,7 @@ def pretend_texture(recipe: SimulationRecipe, flavour: str) -> Texture:
 def pretend_stage() -> Stage:
     vector = np.zeros(sum(count for _, count, _ in GROUPS))
     look = Look(Texture.from_vector(vector), np.full(len(vector), 0.2), (64, 96, 96))
-    return Stage({}, (), (), replace(MEASURED, look=look))
+    return Stage(Cast({}, ()), replace(MEASURED, look=look))
 
 
 def make_fit(ranges: dict[str, Range]) -> Fit:

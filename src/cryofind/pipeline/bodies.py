@@ -14,11 +14,13 @@ from cryofind.io.structures import STRUCTURE_SUFFIXES
 from cryofind.simulate import (
     MEMBRANE,
     Body,
+    Cast,
     SimulationRecipe,
     SpeciesRecipe,
     body_from_atoms,
     body_from_map,
     body_names,
+    generic_bodies,
     load_body,
 )
 from cryofind.types import ParticleSpec, check_name
@@ -26,6 +28,15 @@ from cryofind.types.particles import PALETTE
 
 _MEMBRANE_COLOR = (153, 153, 153, 255)
 MAX_LABEL = 255
+
+
+def load_cast(recipe: SimulationRecipe) -> Cast:
+    """Return the bodies that a recipe names, the objects they become, and generic distractors.
+
+    Parameters and errors are those of `load_bodies`.
+    """
+    bodies = load_bodies(recipe)
+    return Cast(bodies, describe_objects(recipe, bodies), generic_bodies())
 
 
 def load_bodies(recipe: SimulationRecipe) -> dict[str, Body]:

@@ -1,20 +1,17 @@
 """The Noise2Noise network of a simulated project: trained on halves of its own recipe, then used by all its runs."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from cryofind.simulate import Body, SimulationRecipe, generic_bodies, simulate_volumes
+from cryofind.simulate import Cast, SimulationRecipe, simulate_volumes
 from cryofind.simulate.run import Denoise
-from cryofind.types import ParticleSpec, VoxelGrid
+from cryofind.types import VoxelGrid
 
 FOLDER = "denoiser"
 TRAINING_RUNS = 3
 TRAINING_SHAPE_ZYX = (96, 192, 192)
 
 
-def prepare_denoiser(
-    recipe: SimulationRecipe, bodies: Mapping[str, Body], specs: tuple[ParticleSpec, ...], out: Path, *, seed: int
-) -> None:
+def prepare_denoiser(recipe: SimulationRecipe, cast: Cast, out: Path, *, seed: int) -> None:
     """Train the network of a recipe that denoises by `noise2noise`, unless it is there."""
     if not _is_wanted(recipe) or (out / FOLDER).is_dir():
         return
@@ -24,9 +21,7 @@ def prepare_denoiser(
     pairs = []
     for number in range(TRAINING_RUNS):
         # Runs count from 1, and their seeds have two numbers: these are runs of their own.
-        volumes = simulate_volumes(
-            recipe, bodies, generic_bodies(), specs, grid, run=f"denoiser_{number}", seed=(seed, 0, number)
-        )[2]
+        volumes = simulate_volumes(recipe, cast, grid, run=f"denoiser_{number}", seed=(seed, 0, number))[2]
         half_1, half_2 = volumes.halves
         pairs.append((half_1, half_2))
     # On the CPU, here and below: the same seed gives the same bytes.

@@ -17,7 +17,7 @@ from cryofind.errors import ConfigError, OutputError
 from cryofind.io import write_copick_config
 from cryofind.io.copick import CONFIG_NAME
 from cryofind.memory import read_free_bytes
-from cryofind.pipeline.bodies import describe_objects, load_bodies
+from cryofind.pipeline.bodies import load_cast
 from cryofind.pipeline.denoisers import FOLDER as DENOISER_FOLDER
 from cryofind.pipeline.denoisers import prepare_denoiser
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, hash_document, timestamp
@@ -94,11 +94,10 @@ def simulate_project(recipe: SimulationRecipe, request: SimulationRequest) -> li
     """
     _refuse_few_tilts(recipe)
     grid = VoxelGrid.isotropic(request.shape_zyx, recipe.output.voxel_spacing_angstrom)
-    bodies = load_bodies(recipe)
-    specs = describe_objects(recipe, bodies)
-    _refuse_larger_than_box(bodies, recipe, grid)
-    made_from = _describe_origin(recipe, bodies, request)
-    job = RunJob(request.out, recipe, bodies, specs, grid, request.seed, request.with_density, hash_document(made_from))
+    cast = load_cast(recipe)
+    _refuse_larger_than_box(cast.bodies, recipe, grid)
+    made_from = _describe_origin(recipe, cast.bodies, request)
+    job = RunJob(request.out, recipe, cast, grid, request.seed, request.with_density, hash_document(made_from))
     names = {number: request.run_name(number) for number in range(1, request.runs + 1)}
     missing = {number: run for number, run in names.items() if not is_finished(job, run)}
     if missing:
@@ -107,8 +106,8 @@ def simulate_project(recipe: SimulationRecipe, request: SimulationRequest) -> li
     _claim(request.out, record)
     configuration = request.out / CONFIG_NAME
     if not configuration.exists():
-        write_copick_config(configuration, name=request.name, objects=specs, overlay_root=request.out.absolute())
-    prepare_denoiser(recipe, bodies, specs, request.out, seed=request.seed)
+        write_copick_config(configuration, name=request.name, objects=cast.specs, overlay_root=request.out.absolute())
+    prepare_denoiser(recipe, cast, request.out, seed=request.seed)
     notes = _make_runs(job, request, missing)
     finished = {"finished": timestamp(), "environment": describe_environment()}
     write_json(request.out / RECORD_NAME, {**record, **finished})

@@ -16,13 +16,13 @@ import cryofind
 from cryofind.atomic import write_text
 from cryofind.config import parse_document
 from cryofind.errors import ConfigError, OutputError
-from cryofind.pipeline.bodies import describe_objects, load_bodies
+from cryofind.pipeline.bodies import load_cast
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.measuring import MeasuredTomogram, collect_all_tomograms, measure_entry, refuse_mixed_spacings
 from cryofind.pipeline.records import claim_folder, hash_document
 from cryofind.pipeline.simulate import MADE_BY, SimulationRequest, refuse_beyond_memory, simulate_project
 from cryofind.progress import Progress, report_progress
-from cryofind.simulate import SimulationRecipe, find_recipe, generic_bodies, load_recipe
+from cryofind.simulate import SimulationRecipe, find_recipe, load_recipe
 from cryofind.simulate.fit import CHECKS, Fit, Map, Observe, Order, Stage, fit_recipe
 from cryofind.simulate.fitted_recipe import combine_fits, describe_fit, describe_measurement
 from cryofind.simulate.look import Texture
@@ -142,13 +142,13 @@ def fit_to_tomograms(like: LikeRequest) -> tuple[str, list[str]]:
     """
     start_path = find_recipe(like.recipe)
     start = load_recipe(start_path, like.settings)
-    bodies = load_bodies(start)
+    cast = load_cast(start)
     findings = [
         measure_entry(entry, like.selection, usual_spacing_angstrom=start.output.voxel_spacing_angstrom)
         for entry in collect_all_tomograms(like.inputs, like.selection)
     ]
     refuse_mixed_spacings(findings)
-    stages = [Stage(bodies, generic_bodies(), describe_objects(start, bodies), one.measured) for one in findings]
+    stages = [Stage(cast, one.measured) for one in findings]
     fits = _fit(start, stages, like)
     fitted = combine_fits(start, [finding.measured for finding in findings], fits)
     description = f"Like {', '.join(finding.run for finding in findings)}; species of {start_path.stem}"

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ from cryofind.io import (
 from cryofind.io.layout import RUNS_FOLDER
 from cryofind.pipeline.denoisers import load_denoise
 from cryofind.pipeline.records import hash_file
-from cryofind.simulate import Body, SimulatedRun, SimulationRecipe, generic_bodies, simulate_run
-from cryofind.types import LabelVolume, ParticleSpec, Tomogram, VoxelGrid
+from cryofind.simulate import Cast, SimulatedRun, SimulationRecipe, simulate_run
+from cryofind.types import LabelVolume, Tomogram, VoxelGrid
 
 RUN_RECORD_NAME = "simulation.json"
 TRUTH_USER, TRUTH_SESSION = "simulation", "0"
@@ -41,10 +41,8 @@ class RunJob:
         Folder of the project.
     recipe
         Ranges to draw from.
-    bodies
-        Body of every species, by name.
-    specs
-        Objects of the project.
+    cast
+        What may lie in the ice.
     grid
         Of every run.
     seed
@@ -57,8 +55,7 @@ class RunJob:
 
     out: Path
     recipe: SimulationRecipe
-    bodies: Mapping[str, Body]
-    specs: tuple[ParticleSpec, ...]
+    cast: Cast
     grid: VoxelGrid
     seed: int
     with_density: bool
@@ -87,9 +84,7 @@ def make_run(job: RunJob, number: int, run: str) -> list[str]:
     try:
         simulated = simulate_run(
             job.recipe,
-            job.bodies,
-            generic_bodies(),
-            job.specs,
+            job.cast,
             job.grid,
             run=run,
             seed=(job.seed, number),
@@ -158,7 +153,7 @@ def _write_run(root: Path, run: str, job: RunJob, simulated: SimulatedRun) -> No
         tomograms.append(Tomogram(run, simulated.sample.density_zyx, job.grid, DENSITY_FLAVOUR))
     for tomogram in tomograms:
         write_tomogram_zarr(tomogram_zarr_path(root, run, spacing, tomogram.flavour), tomogram)
-    particles = [spec for spec in job.specs if spec.is_particle]
+    particles = [spec for spec in job.cast.specs if spec.is_particle]
     write_picks_overlay(
         root,
         simulated.sample.picks,
@@ -168,7 +163,7 @@ def _write_run(root: Path, run: str, job: RunJob, simulated: SimulatedRun) -> No
         runs=(run,),
         objects=[spec.name for spec in particles],
     )
-    names = {spec.label: spec.name for spec in job.specs}
+    names = {spec.label: spec.name for spec in job.cast.specs}
     labels = LabelVolume(run, simulated.sample.labels_zyx, job.grid, names)
     write_segmentation_zarr(
         segmentation_zarr_path(root, run, spacing, TRUTH_USER, TRUTH_SESSION, SEGMENTATION_NAME), labels

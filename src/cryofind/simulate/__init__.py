@@ -1,6 +1,7 @@
 """Recipes and densities -> tomograms with their truth: sample, microscope, reconstruction."""
 
 from cryofind.simulate.body import Body
+from cryofind.simulate.cast import Cast
 from cryofind.simulate.densities import body_from_atoms, body_from_map, body_names, load_body
 from cryofind.simulate.distractors import generic_bodies
 from cryofind.simulate.recipe import Range, SimulationRecipe, SpeciesRecipe
@@ -12,6 +13,7 @@ __all__ = [
     "MEMBRANE",
     "SIMULATOR_VERSION",
     "Body",
+    "Cast",
     "Range",
     "Sample",
     "SimulatedRun",

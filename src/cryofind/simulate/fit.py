@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cryofind.simulate.body import Body
+from cryofind.simulate.cast import Cast
 from cryofind.simulate.look import GROUPS, Look, Texture, mean_texture
 from cryofind.simulate.measure import TomogramMeasurement, measure_texture
 from cryofind.simulate.recipe import Range, SimulationRecipe
@@ -22,7 +22,7 @@ from cryofind.simulate.search_space import (
     settle,
     with_flavours,
 )
-from cryofind.types import ParticleSpec, VoxelGrid
+from cryofind.types import VoxelGrid
 
 Floats = NDArray[np.float64]
 Order = tuple[SimulationRecipe, int]  # a drawn recipe, and the seed of its simulation
@@ -82,15 +82,13 @@ class Stage:
 
     Parameters
     ----------
-    bodies, distractors, specs
-        As in `simulate_run`.
+    cast
+        What may lie in the ice.
     measured
         The tomogram to be like.
     """
 
-    bodies: Mapping[str, Body]
-    distractors: Sequence[Body]
-    specs: Sequence[ParticleSpec]
+    cast: Cast
     measured: TomogramMeasurement
 
     @property
@@ -105,7 +103,7 @@ class Stage:
         recipe, seed = order
         spacing = self.measured.spacing_angstrom
         grid = VoxelGrid.isotropic(self.shape_zyx, spacing)
-        run = simulate_run(recipe, self.bodies, self.distractors, self.specs, grid, run="like", seed=(seed,))
+        run = simulate_run(recipe, self.cast, grid, run="like", seed=(seed,))
         height = self.measured.look.box_zyx[0]
         start = (self.shape_zyx[0] - height) // 2
         return {

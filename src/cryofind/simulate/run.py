@@ -1,18 +1,18 @@
 """One simulated run, from a recipe to its tomograms: sample, microscope, reconstruction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryofind.simulate.body import Body
+from cryofind.simulate.cast import Cast
 from cryofind.simulate.denoise import wiener_denoise
 from cryofind.simulate.microscope import image_sample
 from cryofind.simulate.recipe import SimulationRecipe
 from cryofind.simulate.reconstruct import Reconstruction, reconstruct
 from cryofind.simulate.sample import Sample, make_sample
-from cryofind.types import ParticleSpec, Tomogram, VoxelGrid
+from cryofind.types import Tomogram, VoxelGrid
 
 Volume = NDArray[np.float32]
 Denoise = Callable[[Volume, Volume], Volume]
@@ -42,9 +42,7 @@ class SimulatedRun:
 
 def simulate_run(
     recipe: SimulationRecipe,
-    bodies: Mapping[str, Body],
-    distractors: Sequence[Body],
-    specs: Sequence[ParticleSpec],
+    cast: Cast,
     grid: VoxelGrid,
     *,
     run: str,
@@ -57,12 +55,8 @@ def simulate_run(
     ----------
     recipe
         Ranges, from which the run's parameters are drawn.
-    bodies
-        Body of every species, by name.
-    distractors
-        Bodies that are not to be found.
-    specs
-        Objects of the project, with labels.
+    cast
+        What may lie in the ice.
     grid
         Box and voxel spacing.
     run
@@ -72,7 +66,7 @@ def simulate_run(
     denoise
         Two half volumes -> the denoised one; None for the half-map Wiener filter of the recipe.
     """
-    drawn, sample, volumes = simulate_volumes(recipe, bodies, distractors, specs, grid, run=run, seed=seed)
+    drawn, sample, volumes = simulate_volumes(recipe, cast, grid, run=run, seed=seed)
     tomograms = tuple(
         Tomogram(run, _finish(volumes, flavour, drawn, grid, denoise), grid, flavour)
         for flavour in drawn.output.flavours
@@ -82,9 +76,7 @@ def simulate_run(
 
 def simulate_volumes(
     recipe: SimulationRecipe,
-    bodies: Mapping[str, Body],
-    distractors: Sequence[Body],
-    specs: Sequence[ParticleSpec],
+    cast: Cast,
     grid: VoxelGrid,
     *,
     run: str,
@@ -94,7 +86,7 @@ def simulate_volumes(
     # A stream for each stage, so that a change in one leaves the others as they are.
     draws, sampling, imaging, reconstructing = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
     drawn = recipe.draw(draws)
-    sample = make_sample(drawn, bodies, distractors, specs, grid, run=run, random=sampling)
+    sample = make_sample(drawn, cast, grid, run=run, random=sampling)
     series = image_sample(sample.density_zyx, sample.thickness_angstrom_yx, grid, drawn.microscope, imaging)
     volumes = reconstruct(series, grid, drawn.reconstruction, drawn.output.flavours, reconstructing)
     return drawn, sample, volumes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryofind.simulate.body import Body
+from cryofind.simulate.cast import Cast
 from cryofind.simulate.layout import Placement, place_species
 from cryofind.simulate.recipe import SimulationRecipe
 from cryofind.simulate.render import render_body
@@ -48,9 +48,7 @@ class Sample:
 
 def make_sample(
     recipe: SimulationRecipe,
-    bodies: Mapping[str, Body],
-    distractors: Sequence[Body],
-    specs: Sequence[ParticleSpec],
+    cast: Cast,
     grid: VoxelGrid,
     *,
     run: str,
@@ -62,12 +60,8 @@ def make_sample(
     ----------
     recipe
         Drawn: every range is a number.
-    bodies
-        Body of every species, by name.
-    distractors
-        Bodies that are not to be found.
-    specs
-        Objects of the project: label of every species and of membranes.
+    cast
+        What may lie in it.
     grid
         Box to fill.
     run
@@ -75,13 +69,13 @@ def make_sample(
     random
         Source of all randomness.
     """
-    label_of = {spec.name: spec.label for spec in specs}
+    label_of = {spec.name: spec.label for spec in cast.specs}
     slab = Slab.build(recipe.sample, grid)
     scene = Scene.empty(slab)
     notes = add_structures(scene, recipe.surroundings, random, label=label_of.get(MEMBRANE, 0))
     scaled = {
         name: body.scaled(recipe.species[name].size.value, recipe.species[name].contrast.value)
-        for name, body in bodies.items()
+        for name, body in cast.bodies.items()
     }
     placements = place_species(scaled, recipe.species, recipe.sample, slab, scene.occupancy, random)
     for name, placement in placements.items():
@@ -91,9 +85,9 @@ def make_sample(
             )
         if placement.wanted > len(placement):
             notes.append(f"room for {len(placement)} of {placement.wanted} {name}")
-    notes += fill_with_crowd(scene, recipe.surroundings, distractors, random)
+    notes += fill_with_crowd(scene, recipe.surroundings, cast.distractors, random)
     thickness = thickness_map(slab, recipe.surroundings, random)
-    picks = _list_picks(placements, run, specs)
+    picks = _list_picks(placements, run, cast.specs)
     return Sample(scene.density_zyx, scene.labels_zyx, thickness, grid, picks, tuple(notes))
 
 
