@@ -1,6 +1,7 @@
 """The network stage against MONAI's sliding window with public networks, and our engine with those networks."""
 
 import copy
+import functools
 import importlib.util
 import math
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from materials import NETWORKS, core_engine, openvino_engine, read_grey, run_net
 from measuring import Case, interleave
 from numpy.typing import NDArray
 from options import Options, SkippedError, describe
-from table import Line, format_spread
+from table import Line, failed_line, format_ratio, format_spread
 from torch import Tensor, nn
 
 from cryofind import czii
@@ -42,6 +43,22 @@ class HalfResolution(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.decoder(self.encoder(images), self.skips))
         return logits
+
+
+class StridedShortcut(nn.Module):
+    """MONAI's shortcut past a block of a residual network, without its average over one voxel.
+
+    That average is a stride, and torch has no kernel for it in bfloat16 on CPUs.
+    """
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        kept = images[:, :, :: self.stride, :: self.stride, :: self.stride]
+        missing = self.channels - kept.shape[1]
+        return torch.cat([kept, kept.new_zeros((len(kept), missing, *kept.shape[2:]))], dim=1)
 
 
 class VoxelCounter:
@@ -92,6 +109,27 @@ def build_flexible_unet() -> nn.Module:
     return HalfResolution(network, CHANNELS).eval().requires_grad_(False)
 
 
+def with_strided_shortcuts(network: nn.Module) -> nn.Module:
+    """Return a copy of a network that computes the same and runs in bfloat16 on a CPU.
+
+    Raises
+    ------
+    RuntimeError
+        If it does not compute the same.
+    """
+    strided = copy.deepcopy(network)
+    for part in strided.modules():
+        shortcut = getattr(part, "downsample", None)
+        if isinstance(shortcut, functools.partial):
+            del part.downsample
+            part.downsample = StridedShortcut(shortcut.keywords["planes"], shortcut.keywords["stride"])
+    block = torch.randn((1, 1, 32, 32, 32))
+    with torch.inference_mode():
+        if not torch.equal(network(block), strided(block)):
+            raise RuntimeError(f"{type(network).__name__} with strided shortcuts is another network")
+    return strided
+
+
 def measure(options: Options) -> dict[str, Any]:
     """Return seconds of the network stage, ours and theirs in turn, and the parts of the ratio."""
     if importlib.util.find_spec("monai") is None:
@@ -100,7 +138,10 @@ def measure(options: Options) -> dict[str, Any]:
     volume_zyx, grid = read_grey(options)
     roi = QUICK_ROI if options.quick else ROI
     theirs = {"UNet": build_unet(), "FlexibleUNet": build_flexible_unet()}
-    in_engine = {"UNet": ToStrideTwo(theirs["UNet"], 16), "FlexibleUNet": theirs["FlexibleUNet"]}
+    in_engine = {
+        "UNet": ToStrideTwo(theirs["UNet"], 16),
+        "FlexibleUNet": with_strided_shortcuts(theirs["FlexibleUNet"]),
+    }
     cases = {name: Case(stage(untrained_network(name), volume_zyx, grid), options.repeats) for name in NETWORKS}
     precisions = {}
     counters = {name: VoxelCounter(network) for name, network in in_engine.items()}
@@ -108,13 +149,14 @@ def measure(options: Options) -> dict[str, Any]:
         slide = sliding_window(network, volume_zyx, roi)
         cases[f"{name}, MONAI"] = Case(slide, options.slow_repeats, warm_up=options.quick)
         precisions[name] = find_precision(in_engine[name])
-        for precision in dict.fromkeys((precisions[name], "float32")):
-            work = stage(in_engine[name], volume_zyx, grid, precision)
-            work = counters[name].around(work) if precision == precisions[name] else work
-            cases[f"{name}, our engine, {precision}"] = Case(work, options.slow_repeats, warm_up=options.quick)
+        work = counters[name].around(stage(in_engine[name], volume_zyx, grid, precisions[name]))
+        cases[like_for_like(name, precisions[name])] = Case(work, options.slow_repeats, warm_up=options.quick)
+        if precisions[name] != "float32":
+            work = stage(in_engine[name], volume_zyx, grid, "float32")
+            cases[like_for_like(name, "float32")] = Case(work, 1, warm_up=False, optional=True)
         if (openvino := openvino_engine()) is not None:
             work = stage(in_engine[name], volume_zyx, grid, "auto", openvino)
-            cases[f"{name}, our engine, OpenVINO"] = Case(work, options.slow_repeats)
+            cases[like_for_like(name, "OpenVINO")] = Case(work, 1, warm_up=False, optional=True)
     seconds = interleave(cases)
     return {
         "shape_zyx": list(volume_zyx.shape),
@@ -125,6 +167,10 @@ def measure(options: Options) -> dict[str, Any]:
         "engine_precisions": precisions,
         "seconds": seconds,
     }
+
+
+def like_for_like(network: str, precision: str) -> str:
+    return f"{network}, our engine, {precision}"
 
 
 def stage(
@@ -173,33 +219,42 @@ def count_tiles(shape_zyx: tuple[int, ...], roi: int) -> int:
 
 
 def lines(result: dict[str, Any]) -> list[Line]:
-    """Return the lines of the table: ratios, then their parts."""
-    seconds = result["seconds"]
-    middle = {name: values["median"] for name, values in seconds.items()}
-    table = [
-        Line(f"network stage, {describe(tuple(result['shape_zyx']))}, {name}", "", format_spread(values))
-        for name, values in seconds.items()
-    ]
+    """Return the lines of the table: seconds, then ratios and their parts."""
+    seconds, shape = result["seconds"], describe(tuple(result["shape_zyx"]))
+    table = []
+    for name, values in seconds.items():
+        what = f"network stage, {shape}, {name}"
+        failed = values.get("failed")
+        table.append(failed_line(what, "", failed) if failed else Line(what, "", format_spread(values)))
     for name in ("UNet", "FlexibleUNet"):
-        theirs = middle[f"{name}, MONAI"]
-        for ours in NETWORKS:
-            ratio, wanted = theirs / middle[ours], WANTED.get((ours, name))
-            target = f">= {wanted:g} x" if wanted else ""
-            what = f"`{ours}` against {name} in MONAI's sliding window"
-            table.append(Line(what, target, f"{ratio:.1f} x", None if wanted is None else ratio >= wanted))
-        precision = result["engine_precisions"][name]
-        alike = middle[f"{name}, our engine, {precision}"]
-        waste = result["computed_voxels_per_voxel"] / result["our_voxels_per_voxel"][name]
-        parts = (
-            f"{theirs / alike:.1f} x = tiling {waste:.2f} x (voxels computed) times the rest "
-            f"{theirs / alike / waste:.2f} x; "
-            f"the network: `res32` {alike / middle['res32']:.1f} x, `res16` {alike / middle['res16']:.1f} x"
-        )
-        table.append(Line(f"the same {name} in our engine ({precision}): like for like", "reported", parts))
-        others = {other: middle.get(f"{name}, our engine, {other}") for other in ("float32", "OpenVINO")}
-        table += [
-            Line(f"the same {name} in our engine, {other}", "reported", f"{theirs / taken:.1f} x")
-            for other, taken in others.items()
-            if taken is not None and other != precision
-        ]
+        table += [compare_network(seconds, name, ours) for ours in NETWORKS]
+        table += compare_engine(result, name)
+    return table
+
+
+def compare_network(seconds: dict[str, Any], theirs: str, ours: str) -> Line:
+    slide, own = seconds[f"{theirs}, MONAI"], seconds[ours]
+    wanted = WANTED.get((ours, theirs))
+    reached = None if wanted is None else slide["median"] / own["median"] >= wanted
+    what = f"`{ours}` against {theirs} in MONAI's sliding window"
+    return Line(what, f">= {wanted:g} x" if wanted else "", format_ratio(slide, own), reached)
+
+
+def compare_engine(result: dict[str, Any], name: str) -> list[Line]:
+    """Return the lines of their network in our engine: like for like, and what is left for the network."""
+    seconds, precision = result["seconds"], result["engine_precisions"][name]
+    slide, alike = seconds[f"{name}, MONAI"], seconds[like_for_like(name, precision)]
+    waste = result["computed_voxels_per_voxel"] / result["our_voxels_per_voxel"][name]
+    rest = slide["median"] / alike["median"] / waste
+    networks = ", ".join(f"`{ours}` {alike['median'] / seconds[ours]['median']:.1f} x" for ours in NETWORKS)
+    text = (
+        f"{format_ratio(slide, alike)} = tiling {waste:.2f} x (voxels computed) times the rest {rest:.2f} x; "
+        f"the network: {networks}"
+    )
+    table = [Line(f"the same {name} in our engine ({precision}): like for like", "reported", text)]
+    for other in ("float32", "OpenVINO"):
+        values = seconds.get(like_for_like(name, other))
+        if values is not None and other != precision and "failed" not in values:
+            what = f"the same {name} in our engine, {other}"
+            table.append(Line(what, "reported", format_ratio(slide, values)))
     return table

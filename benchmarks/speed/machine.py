@@ -3,7 +3,10 @@
 import datetime
 import os
 import platform
+import resource
 import subprocess
+import time
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,41 @@ def describe_machine() -> dict[str, Any]:
         "thread_variables": {name: os.environ[name] for name in os.environ if name.endswith("_NUM_THREADS")},
         "versions": {"python": platform.python_version(), **{name: find_version(name) for name in PACKAGES}},
     }
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy the computer and this program have been up to a moment."""
+
+    seconds: float
+    average: tuple[float, ...]  # the system's load averages over 1, 5 and 15 minutes
+    busy_seconds: float | None  # of all cores; None where the system does not tell
+    own_seconds: float  # of this process and those it waited for
+
+
+def read_load() -> Load:
+    own = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    own_seconds = sum(usage.ru_utime + usage.ru_stime for usage in own)
+    return Load(time.monotonic(), tuple(load_average()), read_busy_seconds(), own_seconds)
+
+
+def describe_load(before: Load, after: Load) -> dict[str, Any]:
+    """Return load averages before and after, and how many cores others kept busy in between, on average."""
+    seconds, others = after.seconds - before.seconds, None
+    if before.busy_seconds is not None and after.busy_seconds is not None and seconds > 0:
+        busy, own = after.busy_seconds - before.busy_seconds, after.own_seconds - before.own_seconds
+        others = round(max(busy - own, 0.0) / seconds, 2)
+    return {"load_before": before.average[0], "load_after": after.average[0], "others": others, "seconds": seconds}
+
+
+def read_busy_seconds(path: Path = Path("/proc/stat")) -> float | None:
+    """Return the seconds that cores were busy since the start, those that a host took away included."""
+    try:
+        _, *ticks = path.read_text().partition("\n")[0].split()
+    except (OSError, ValueError):
+        return None
+    user, nice, system, _idle, _waiting, interrupts, soft_interrupts, *stolen = map(int, ticks[:8])
+    return (user + nice + system + interrupts + soft_interrupts + sum(stolen)) / os.sysconf("SC_CLK_TCK")
 
 
 def load_average() -> list[float]:

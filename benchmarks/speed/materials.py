@@ -1,10 +1,14 @@
 """What is measured on: a simulated tomogram, untrained networks, model folders; made once and kept."""
 
+import copy
+import hashlib
 import importlib.util
+import json
 import math
+import shutil
 import subprocess
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from numpy.typing import NDArray
 from options import Options, Triple
 from torch import nn
 
+import cryofind
 from cryofind import czii
 from cryofind.config import LocateConfig, ModelConfig, PredictConfig, PreprocessConfig
 from cryofind.io import open_project
@@ -30,6 +35,7 @@ from cryofind.models import (
 )
 from cryofind.predict import predict_probabilities
 from cryofind.preprocess import preprocess_tomogram
+from cryofind.simulate import load_recipe
 from cryofind.types import Picks, ProbabilityVolume, Tomogram, VoxelGrid
 
 NETWORKS = ("res32", "res16")
@@ -39,19 +45,38 @@ CANDIDATE_SHARE = 1e-4
 FLAVOUR = "denoised"
 
 
-def simulate(options: Options, shape_zyx: Triple, *, seed: int = 0, runs: int = 1) -> Path:
-    """Return a copick project of simulated tomograms, made by `cryofind simulate czii` unless it is there."""
-    folder = options.scratch / f"czii-{'x'.join(map(str, shape_zyx))}-seed{seed}-{runs}"
-    done = folder.with_suffix(".done")
+def keep(
+    options: Options, stem: str, make: Callable[[Path], object], facts: Mapping[str, Any], *, suffix: str = ""
+) -> Path:
+    """Return a file or folder of the scratch folder, made unless a finished one is there.
+
+    `facts` is all that it is made from; a digest of them is part of its name.
+    """
+    text = json.dumps({"cryofind": cryofind.__version__, **facts}, sort_keys=True, default=str)
+    path = options.scratch / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:10]}{suffix}"
+    done = path.with_name(f"{path.name}.done")
     if not done.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shape = ",".join(map(str, shape_zyx))
+        shutil.rmtree(path, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        print(f"  making {path.name}", flush=True)
+        make(path)
+        done.write_text(f"{text}\n")
+    return path
+
+
+def simulate(options: Options, shape_zyx: Triple, *, seed: int = 0, runs: int = 1) -> Path:
+    """Return a copick project of simulated tomograms, made by `cryofind simulate czii`."""
+    settings = [f'output.flavours=["{FLAVOUR}"]']
+    shape = ",".join(map(str, shape_zyx))
+
+    def make(folder: Path) -> None:
         command = cryofind_command("simulate", "czii", "--out", folder, "--runs", runs, "--shape", shape)
-        command += ["--seed", seed, "--set", f'output.flavours=["{FLAVOUR}"]']
-        print(f"  making {runs} x {shape}", flush=True)
+        command += ["--seed", seed, *(part for setting in settings for part in ("--set", setting))]
         subprocess.run([str(part) for part in command], check=True)
-        done.touch()
-    return folder / "copick.json"
+
+    recipe = load_recipe("czii", settings).model_dump(mode="json")
+    facts = {"recipe": recipe, "shape_zyx": shape_zyx, "seed": seed, "runs": runs}
+    return keep(options, f"czii-{'x'.join(map(str, shape_zyx))}", make, facts) / "copick.json"
 
 
 def tomogram_path(options: Options) -> Path:
@@ -112,22 +137,26 @@ def model_for(options: Options, name: str) -> tuple[Path, str]:
 
 
 def make_untrained_model(options: Options, name: str) -> Path:
-    folder = options.scratch / f"untrained-{name}-{'x'.join(map(str, options.shape_zyx))}"
-    if not (folder / "model.json").exists():
-        network = untrained_network(name)
+    """Return a folder with a model whose biases let about as many candidates through as a trained one's would."""
+    card = ModelCard.model_validate(
+        {
+            "name": f"untrained-{name}",
+            "network": ModelConfig(network=name),
+            "objects": card_objects(czii.OBJECTS),
+            "voxel_spacing_angstrom": SPACING_ANGSTROM,
+            "flavours": (FLAVOUR,),
+            "polarity": "dark",
+        }
+    )
+
+    def make(folder: Path) -> None:
+        network = copy.deepcopy(untrained_network(name))
         set_candidate_share(network, options)
-        card = ModelCard.model_validate(
-            {
-                "name": f"untrained-{name}",
-                "network": ModelConfig(network=name),
-                "objects": card_objects(czii.OBJECTS),
-                "voxel_spacing_angstrom": SPACING_ANGSTROM,
-                "flavours": (FLAVOUR,),
-                "polarity": "dark",
-            }
-        )
         save_model(folder, network, card)
-    return folder
+
+    tomogram = simulate(options, options.shape_zyx).parent.name
+    facts = {"card": card.model_dump(mode="json"), "share": CANDIDATE_SHARE, "tomogram": tomogram}
+    return keep(options, f"untrained-{name}", make, {**facts, "floor": LocateConfig().floor})
 
 
 def set_candidate_share(network: nn.Module, options: Options) -> None:

@@ -9,7 +9,7 @@ from materials import NETWORKS, core_engine, openvino_engine, read_grey, run_net
 from measuring import Case, interleave
 from numpy.typing import NDArray
 from options import Options, describe
-from table import Line, format_spread
+from table import Line, failed_line, format_spread
 from torch import nn
 
 from cryofind import czii
@@ -90,7 +90,10 @@ def forward(ensemble: Ensemble, block: torch.Tensor) -> Any:
 
 
 def stage_case(name: str, volume_zyx: NDArray[np.float32], grid: Any, config: PredictConfig, options: Options) -> Case:
-    return Case(lambda: run_network_stage(untrained_network(name), volume_zyx, grid, config), options.repeats)
+    def work() -> object:
+        return run_network_stage(untrained_network(name), volume_zyx, grid, config)
+
+    return Case(work, options.repeats, optional=config.engine == "openvino")
 
 
 def rate_network(
@@ -127,7 +130,8 @@ def lines(result: dict[str, Any]) -> list[Line]:
         what = f"network stage, {describe(tuple(result['shape_zyx']))}, `{name}`, core torch"
         table.append(Line(what, f"<= {limit:g} s", format_spread(values), values["median"] <= limit))
         if beside := seconds.get(f"{name} stage, OpenVINO"):
-            table.append(Line(f"the same with OpenVINO, `{name}`", "", format_spread(beside)))
+            what, failed = f"the same with OpenVINO, `{name}`", beside.get("failed")
+            table.append(failed_line(what, "", failed) if failed else Line(what, "", format_spread(beside)))
     if not result["openvino"]:
         table.append(
             Line("network stage with OpenVINO", "", "skipped: not installed, or not an engine of this version")

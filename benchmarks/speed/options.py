@@ -21,12 +21,14 @@ PLOT_NAME = "growth.svg"
 class Options:
     """How to measure.
 
-    `slow_repeats` is for what takes minutes: MONAI's sliding window, and MONAI's networks in our engine.
+    `slow_repeats` is for what takes minutes: MONAI's sliding window, and MONAI's networks in our engine, as a ratio;
+    `long_repeats` for the large volume that is streamed, and for growth.
     """
 
     shape_zyx: Triple = czii.TOMOGRAM_GRID.shape_zyx
     repeats: int = 5
-    slow_repeats: int = 1
+    slow_repeats: int = 2
+    long_repeats: int = 3
     quick: bool = False
     scratch: Path = REPOSITORY / "scratch" / "speed"
     model: str = ""  # for the row `precision`; empty: a shipped one

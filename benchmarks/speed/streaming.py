@@ -1,17 +1,17 @@
 """`cryofind pick` on a volume larger than its memory may be, against the whole-volume path, per voxel."""
 
 import math
-import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from materials import SPACING_ANGSTROM, model_for, read_runs, simulate, tomogram_path
+from materials import SPACING_ANGSTROM, keep, model_for, read_runs, simulate, tomogram_path
 from numpy.typing import NDArray
 from options import Options, Triple, describe
-from picking import pick, summarize
-from table import Line
+from picking import PickCase, pick_in_turn
+from table import Line, failed_line, format_ratio, format_spread
 
 from cryofind.atomic import write_json
 
@@ -22,36 +22,35 @@ PEAK_GIGABYTES, PER_VOXEL = 4.0, 1.3
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Return seconds for each voxel and peak memory of both paths, in turn."""
+    """Return seconds for each voxel and peak memory of both paths, in turn; the long way is not warmed up."""
     shape = QUICK_SHAPE_ZYX if options.quick else options.streaming_shape_zyx
     model, what = model_for(options, NETWORK)
-    small, large = tomogram_path(options), write_tiled(options, shape)
-    settings = [f"predict.memory_gigabytes={options.streaming_gigabytes:g}"]
-    found: dict[str, list[dict[str, Any]]] = {"whole": [], "streamed": []}
-    pick(small, model, options)
-    for number in range(options.repeats):
-        found["whole"].append(pick(small, model, options))
-        found["streamed"].append(pick(large, model, options, settings))
-        print(f"  round {number + 1} of {options.repeats}: {found['streamed'][-1]}", flush=True)
-        if found["streamed"][-1]["over_limit"]:
-            break
+    settings = (f"predict.memory_gigabytes={options.streaming_gigabytes:g}",)
+    cases = {
+        "whole": PickCase(tomogram_path(options), model, options.repeats),
+        "streamed": PickCase(tiled_path(options, shape), model, options.long_repeats, settings, warm_up=False),
+    }
     return {
         "model": what,
         "network": NETWORK,
         "settings": settings,
         "shapes_zyx": {"whole": list(options.shape_zyx), "streamed": list(shape)},
-        **{name: summarize(values) for name, values in found.items()},
+        **pick_in_turn(cases, options),
     }
 
 
-def write_tiled(options: Options, shape_zyx: Triple) -> Path:
-    """Write a volume of any size from the simulated one, mirrored at its faces, a chunk at a time; return its path."""
-    folder = options.scratch / f"tiled-{'x'.join(map(str, shape_zyx))}.zarr"
-    if (folder / ".zattrs").exists():
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    ((tomogram, _),) = read_runs(simulate(options, options.shape_zyx))
-    source = np.asarray(tomogram.volume_zyx, dtype=np.float32)
+def tiled_path(options: Options, shape_zyx: Triple) -> Path:
+    """Return a volume of any size, made from the simulated one, mirrored at its faces."""
+    source = simulate(options, options.shape_zyx)
+    stem = f"tiled-{'x'.join(map(str, shape_zyx))}"
+    facts = {"source": source.parent.name, "shape_zyx": shape_zyx, "chunk": CHUNK, "spacing": SPACING_ANGSTROM}
+    return keep(options, stem, partial(write_tiled, source=source, shape_zyx=shape_zyx), facts, suffix=".zarr")
+
+
+def write_tiled(folder: Path, *, source: Path, shape_zyx: Triple) -> None:
+    """Write a volume a chunk at a time."""
+    ((tomogram, _),) = read_runs(source)
+    voxels = np.asarray(tomogram.volume_zyx, dtype=np.float32)
     write_json(folder / ".zgroup", {"zarr_format": 2})
     array = zarr.create_array(
         folder / "0",
@@ -61,14 +60,13 @@ def write_tiled(options: Options, shape_zyx: Triple) -> Path:
         zarr_format=2,
         chunk_key_encoding={"name": "v2", "separator": "/"},
     )
-    axes = [mirror(size, length) for size, length in zip(source.shape, shape_zyx, strict=True)]
+    axes = [mirror(size, length) for size, length in zip(voxels.shape, shape_zyx, strict=True)]
     for first_z in range(0, shape_zyx[0], CHUNK):
         for first_y in range(0, shape_zyx[1], CHUNK):
             for first_x in range(0, shape_zyx[2], CHUNK):
                 place = [slice(first, first + CHUNK) for first in (first_z, first_y, first_x)]
-                array[tuple(place)] = source[np.ix_(*(axis[span] for axis, span in zip(axes, place, strict=True)))]
+                array[tuple(place)] = voxels[np.ix_(*(axis[span] for axis, span in zip(axes, place, strict=True)))]
     write_json(folder / ".zattrs", {"multiscales": [describe_multiscale()]})
-    return folder
 
 
 def mirror(size: int, length: int) -> NDArray[np.int64]:
@@ -90,23 +88,25 @@ def lines(result: dict[str, Any]) -> list[Line]:
     """Return the lines of the table."""
     shape = tuple(result["shapes_zyx"]["streamed"])
     title = f"`cryofind pick` streaming {describe(shape)}, `{result['network']}` ({result['model']})"
+    memory_target, time_target = f"<= {PEAK_GIGABYTES:g} GB", f"<= {PER_VOXEL:g} x"
     streamed, whole = result["streamed"], result["whole"]
-    if streamed["over_limit"]:
-        text = f"ended at {max(streamed['peak_gigabytes']['samples']):.1f} GB, the free memory"
-        return [Line(title, f"<= {PEAK_GIGABYTES:g} GB", text, False)]
+    if "failed" in streamed:
+        return [failed_line(title, f"{memory_target}, {time_target}", streamed["failed"])]
     peak = max(streamed["peak_gigabytes"]["samples"])
-    ratios = {
-        key: streamed[key]["median"]
-        / math.prod(shape)
-        * math.prod(result["shapes_zyx"]["whole"])
-        / whole[key]["median"]
-        for key in ("seconds_in_stages", "seconds")
-    }
+    table = [Line(f"{title}, peak memory", memory_target, f"{peak:.2f} GB", peak <= PEAK_GIGABYTES)]
+    if "failed" in whole:
+        return [*table, failed_line(f"{title}, against the whole-volume path", time_target, whole["failed"])]
+    more = math.prod(shape) / math.prod(result["shapes_zyx"]["whole"])
+    keys = ("seconds_in_stages", "seconds")
+    in_stages, in_all = (format_ratio(scaled(streamed[key], 1 / more), whole[key], digits=2) for key in keys)
     text = (
-        f"{ratios['seconds_in_stages']:.2f} x the time for a voxel of the whole-volume path, stages; "
-        f"{ratios['seconds']:.2f} x, whole commands; {streamed['seconds']['median']:.1f} s"
+        f"{in_stages} the time for a voxel of the whole-volume path, stages; {in_all}, whole commands; "
+        f"{format_spread(streamed['seconds'], digits=1)}"
     )
-    return [
-        Line(f"{title}, peak memory", f"<= {PEAK_GIGABYTES:g} GB", f"{peak:.2f} GB", peak <= PEAK_GIGABYTES),
-        Line(title, f"<= {PER_VOXEL:g} x", text, ratios["seconds_in_stages"] <= PER_VOXEL),
-    ]
+    ratio = streamed["seconds_in_stages"]["median"] / more / whole["seconds_in_stages"]["median"]
+    return [*table, Line(title, time_target, text, ratio <= PER_VOXEL)]
+
+
+def scaled(values: dict[str, Any], factor: float) -> dict[str, Any]:
+    samples = [value * factor for value in values["samples"]]
+    return {"median": values["median"] * factor, "samples": samples}

@@ -119,6 +119,10 @@ class TrainConfig(StageConfig):
     devices: str = Field(
         "auto", pattern=r"^(auto|(cpu|cuda)(:[1-9]\d*)?)$"
     )  # `auto`, `cpu`, `cuda`, `cuda:2` (two GPUs by DDP)
+    memory_gigabytes: float | None = Field(
+        default=None, gt=0
+    )  # for preprocessed tomograms, None: half of what is free; those beyond are read from disk as they are needed
+    profile: bool = False  # wait for the GPU after every part of a step, so that the reported times are exact
     seed: int = 0
 
     @field_validator("project_weights", "project_weights_end")
@@ -142,14 +146,17 @@ class TrainConfig(StageConfig):
 class PredictConfig(StageConfig):
     """Network over a whole tomogram."""
 
-    device: str = "auto"
+    device: str = "auto"  # `auto`, `cpu`, `cuda`, `cuda:1` (the second GPU)
+    devices: str = Field(
+        "auto", pattern=r"^(auto|(cpu|cuda(:\d+)?)(,(cpu|cuda(:\d+)?))*)$"
+    )  # of `cryofind pick`, a process each: `cuda:0,cuda:2`; `auto`: all GPUs, else `device`
     engine: Literal["auto", "torch", "openvino"] = "auto"  # `auto`: the fastest that is installed, by rule
     precision: Literal["auto", "bf16", "fp16", "float32", "int8"] = (
         "auto"  # `fp16` on GPUs; `int8` by OpenVINO, calibrated on the first tomogram
     )
     memory_gigabytes: float | None = Field(
         default=None, gt=0
-    )  # None: half of what is free; above it, tiles, then columns
+    )  # main memory for tomograms and what is made of them, None: half of what is free; above it, tiles, then columns
     tile_zyx: Triple | None = None  # None: derived from memory
     tile_overlap: float = Field(0.25, ge=0, lt=0.9)
     test_time_augmentation: Literal[1, 2, 4, 8] = 1  # flips and quarter turns in xy

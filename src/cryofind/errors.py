@@ -46,6 +46,10 @@ class MemoryLimitError(TomogramError):
     """A tomogram that takes more memory than there is now; what is known of it stays true."""
 
 
+class ProcessError(CryofindError):
+    """A process that ended before its work was done; what is known of its items stays true."""
+
+
 class PicksError(CryofindError):
     """A list of picks that cannot be read or does not fit its tomogram."""
 

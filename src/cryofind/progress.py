@@ -11,6 +11,8 @@ logger = logging.getLogger("cryofind")
 
 LOG_INTERVAL_SECONDS = 30.0
 
+_forbidden = False
+
 
 class Progress(Protocol):
     """A job of known length that reports how far it is."""
@@ -19,10 +21,16 @@ class Progress(Protocol):
         """Say that `steps` more are done; `note` is shown beside the bar."""
 
 
+def forbid_bars() -> None:
+    """Show no bars in this process from now on, for instance because another one has the terminal."""
+    global _forbidden
+    _forbidden = True
+
+
 @contextmanager
 def report_progress(title: str, total: int) -> Iterator[Progress]:
     """Show the progress of `total` steps while the block runs."""
-    if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO):
+    if sys.stderr.isatty() and not _forbidden and logger.isEnabledFor(logging.INFO):
         with _terminal_bar(title, total) as bar:
             yield bar
     else:

@@ -10,6 +10,7 @@ import torch
 from cryofind.cli import main
 from cryofind.config import PredictConfig
 from cryofind.errors import ConfigError
+from cryofind.models import precision
 from cryofind.predict import engines, predict_probabilities
 from cryofind.predict.engines import choose_engine
 from cryofind.types import VoxelGrid
@@ -32,6 +33,24 @@ def test_int8_names_the_package_that_is_missing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(engines, "is_installed", lambda package: package == "openvino")
     with pytest.raises(ConfigError, match="but nncf cannot be found"):
         choose_engine([build_tiny()], PredictConfig(precision="int8"))
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError])
+def test_openvino_that_cannot_be_loaded(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(module: str) -> None:
+        raise error(f"libtbb.so.12: cannot open shared object file\nwhile loading {module}")
+
+    monkeypatch.setattr(engines, "is_installed", lambda package: True)
+    monkeypatch.setattr("cryofind.predict.openvino_library.importlib.import_module", fail)
+    monkeypatch.setattr(precision, "has_native_bf16", lambda device: False)
+    choice = choose_engine([build_tiny()], PredictConfig(device="cpu"))
+    assert choice.engine == "torch"
+    assert "openvino is installed but cannot be loaded (libtbb.so.12: cannot open" in choice.describe()
+    assert "\n" not in choice.describe()
+    with pytest.raises(ConfigError) as caught:
+        choose_engine([build_tiny()], PredictConfig(device="cpu", engine="openvino"))
+    assert "pip install --force-reinstall 'cryofind[openvino]'" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import zarr
+from torch import nn
 
+from cryofind.errors import MemoryLimitError
 from cryofind.io import write_mrc, write_tomogram_zarr
 from cryofind.pipeline import pick_into_folder
 from cryofind.pipeline.column_plan import format_gigabytes
@@ -68,15 +71,52 @@ def test_a_chunk_that_was_changed_is_found_by_its_checksum(tmp_path: Path) -> No
     write_tomogram_zarr(tmp_path / "A.zarr", random_tomogram("A"), levels=1)
     write_tomogram_zarr(tmp_path / "B.zarr", random_tomogram("B", seed=1), levels=1)
     shutil.copy(tmp_path / "B.zarr/0/0/0/0", tmp_path / "A.zarr/0/0/0/0")
-    assert "checksum" in refusal(tmp_path / "A.zarr")
+    assert "checksum" in refusal(tmp_path / "A.zarr", memory_gigabytes=0.0026)
 
 
-def test_too_little_memory_says_how_much_is_needed_and_that_suffices(tmp_path: Path) -> None:
+def test_too_little_memory_says_what_there_is_and_how_much_is_needed_and_that_suffices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_mrc(tmp_path / "A.mrc", random_tomogram("A"))
     message = refusal(tmp_path / "A.mrc", memory_gigabytes=1e-6)
+    assert "may take 1e-06 GB (predict.memory_gigabytes)" in message
+    needed = re.search(r"takes ([\d.]+) GB of memory even when it is picked column by column", message)
+    assert needed is not None
+    assert f"set predict.memory_gigabytes to {needed[1]} where as much is free" in message
+    assert not pick(tmp_path / "A.mrc", memory_gigabytes=float(needed[1])).failed
+    monkeypatch.setattr(device, "read_free_bytes", lambda: 4000)
+    assert "may take 2e-06 GB (half of what is free)" in refusal(tmp_path / "A.mrc", memory_gigabytes=None)
+
+
+def test_too_large_chunks_are_named_and_what_is_advised_helps(tmp_path: Path) -> None:
+    write_tomogram_zarr(tmp_path / "A.zarr", random_tomogram("A"), levels=1)
+    message = refusal(tmp_path / "A.zarr")
+    assert "its chunks having 12 x 60 x 200 voxels" in message
+    assert message.endswith("or store it in smaller chunks")
     needed = re.search(r"takes ([\d.]+) GB", message)
     assert needed is not None
-    assert not pick(tmp_path / "A.mrc", memory_gigabytes=float(needed[1])).failed
+    assert not pick(tmp_path / "A.zarr", memory_gigabytes=float(needed[1])).failed
+
+
+def test_a_call_that_lacked_memory_goes_on_in_its_folder_with_more(tmp_path: Path) -> None:
+    paths = [write_chunks(tmp_path / "A.zarr"), tmp_path / "B.zarr"]
+    write_tomogram_zarr(paths[1], random_tomogram("B"), levels=1)
+    first = pick_into_folder(paths, tmp_path / "out", load_picker(tmp_path, memory_gigabytes=GIGABYTES))
+    assert [item.run for item in first.failed] == ["B"]
+    again = pick_into_folder(paths, tmp_path / "out", load_picker(tmp_path, memory_gigabytes=1.0))
+    assert not again.failed
+    assert again.records[0] == first.records[0]
+
+
+def test_memory_that_does_not_suffice_to_try_the_networks_is_one_line(tmp_path: Path) -> None:
+    class Greedy(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    write_mrc(tmp_path / "A.mrc", random_tomogram("A"))
+    picker = replace(load_picker(tmp_path, engine="torch"), networks=(Greedy(),))
+    with pytest.raises(MemoryLimitError, match=r"^the networks: memory on cpu does not suffice .* blocks of 32 x 32"):
+        pick_into_folder([tmp_path / "A.mrc"], tmp_path / "out", picker)
 
 
 @pytest.mark.parametrize(

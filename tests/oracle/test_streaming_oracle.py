@@ -1,6 +1,7 @@
 """A tomogram picked column by column gives the picks of the whole, whatever it is stored in."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from cryofind.config import parse_config
-from cryofind.io import TomogramEntry, fingerprint_volume, open_source, source_of_array, write_tomogram_zarr
+from cryofind.io import TomogramEntry, TomogramSource, fingerprint_volume, open_source, write_tomogram_zarr
 from cryofind.models import save_model
 from cryofind.pipeline import load_model
 from cryofind.pipeline.column_plan import ColumnPlan
-from cryofind.pipeline.picker import Picker
-from cryofind.pipeline.streaming import StreamedPicks, StreamedTomogram, pick_streamed
+from cryofind.pipeline.picker import Picker, PickResult
+from cryofind.pipeline.streaming import StreamedTomogram, pick_streamed
 from cryofind.pipeline.survey import survey_tomogram
 from cryofind.predict.columns import HALO_VOXELS, plan_columns
 from cryofind.predict.needs import MemoryNeeds
@@ -28,6 +29,16 @@ from tests.tiny_models import build_tiny, tiny_card
 SHAPE: IntTriple = (18, 131, 190)
 SPACING_ANGSTROM = 10.012
 Write = Callable[[Path, NDArray[Any]], Path]
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayReader:
+    """Voxels in memory, read as if they were in a file."""
+
+    voxels: NDArray[Any]
+
+    def read_box(self, start_zyx: IntTriple, stop_zyx: IntTriple) -> NDArray[Any]:
+        return np.array(self.voxels[tuple(slice(*span) for span in zip(start_zyx, stop_zyx, strict=True))])
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +85,11 @@ def write_mrc_file(folder: Path, voxels: NDArray[Any]) -> Path:
     return path
 
 
-def pick_both(picker: Picker, path: Path, *, core: int = 60) -> tuple[Picks, StreamedPicks]:
+def pick_both(picker: Picker, path: Path, *, core: int = 60) -> tuple[Picks, PickResult]:
     """Return the picks of the whole and those of columns whose cores are about that large."""
     entry = TomogramEntry("A", "", None, path)
     tomogram = entry.read()
-    needs = MemoryNeeds.of(picker.networks, picker.config.predict)
+    needs = MemoryNeeds.of(picker.ready_networks, picker.config.predict)
     side = core + 2 * HALO_VOXELS
     source = open_source(entry)
     columns = plan_columns(SHAPE, multiple=needs.ensemble.multiple, fits=lambda box: max(box[1:]) <= side)
@@ -87,7 +98,7 @@ def pick_both(picker: Picker, path: Path, *, core: int = 60) -> tuple[Picks, Str
     survey = survey_tomogram(source, picker.config.preprocess, polarity=picker.card.polarity)
     assert survey.fingerprint == fingerprint_volume(tomogram.volume_zyx)
     whole = picker.pick_tomogram(tomogram)
-    plan = ColumnPlan(tuple(columns), SHAPE, needed_bytes=0.0, budget_bytes=0.0)
+    plan = ColumnPlan(tuple(columns), HALO_VOXELS, SHAPE, needed_bytes=0.0, budget_bytes=0.0)
     streamed = pick_streamed(picker, StreamedTomogram(source, survey.preparation, plan), needs)
     assert whole.notes == streamed.notes
     return whole.picks, streamed
@@ -160,7 +171,7 @@ def test_prepared_voxels_are_those_of_the_whole(number_type: str, volume: NDArra
     picker = picker_in(tmp_path, preprocess={"polarity": "match"})
     voxels = (-400 * volume).astype(number_type)
     tomogram = Tomogram("A", voxels, VoxelGrid.isotropic(SHAPE, SPACING_ANGSTROM))
-    source = source_of_array(tomogram, chunk_zyx=(10, 64, 64))
+    source = TomogramSource("A", "", tomogram.grid, voxels.dtype, (10, 64, 64), 0, (), ArrayReader(voxels))
     survey = survey_tomogram(source, picker.config.preprocess, polarity=picker.card.polarity)
     parts = np.empty(SHAPE, np.float32)
     for start, stop in source.cut_pieces():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryofind.config import AugmentConfig
-from cryofind.train.augment import change_intensity, draw_lattice_matrix, draw_matrix, find_free_place, mix_crops
+from cryofind.train.augment import draw_intensity, draw_lattice_matrix, draw_matrix, draw_mixing, find_free_place
 from cryofind.train.crop_map import CropMap, cut_crop, place_crop
 
 SHAPE = (24, 28, 32)
@@ -64,7 +64,7 @@ def test_flips_and_turns_of_volume_and_picks_commute(seed: int) -> None:
         matrix, SHAPE, (50, 60, 70), point_zyx=np.array([25.0, 30, 35]), point_in_crop_zyx=np.array([12.0, 14, 16])
     )
     crop = cut_crop(volume, crop_map)
-    starts, stops = crop_map.source_bounds()
+    starts, stops = crop_map.source_bounds
     voxels = random.integers(starts, stops, size=(20, 3))
     places = crop_map.crop_from_source(voxels)
     np.testing.assert_array_equal(places, np.rint(places))
@@ -85,41 +85,38 @@ def test_without_tilts_z_stays_z(seed: int) -> None:
 def test_crop_inside_a_large_volume_stays_inside_unless_turned(seed: int) -> None:
     point = np.random.default_rng(seed).uniform(0, (49, 59, 69))
     crop_map = draw_map(seed, AugmentConfig(rotate_z_probability=0, scale_probability=0), point)
-    starts, stops = crop_map.source_bounds()
+    starts, stops = crop_map.source_bounds
     assert (starts >= 0).all()
     assert (stops <= (50, 60, 70)).all()
 
 
 @settings(deadline=None, max_examples=30)
-@given(seeds)
-def test_mixing_keeps_the_mean_of_shares(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    images = np.arange(5, dtype=np.float32).reshape(5, 1, 1).repeat(3, axis=2)
-    weights = np.arange(5, dtype=np.float32)
-    mix_crops((images, weights), 1.0, random)
-    np.testing.assert_allclose(images[:, 0, 0], weights)
-    assert weights.min() >= 0
-    assert weights.max() <= 4
-    untouched = np.arange(5, dtype=np.float32)
-    mix_crops((untouched,), 0.0, random)
-    assert untouched.tolist() == [0, 1, 2, 3, 4]
+@given(seeds, st.integers(2, 9))
+def test_every_crop_is_mixed_with_another_one(seed: int, count: int) -> None:
+    partners, shares = draw_mixing(count, 1.0, np.random.default_rng(seed))
+    assert (partners != np.arange(count)).all()
+    assert partners.min() >= 0
+    assert partners.max() < count
+    assert ((shares >= 0) & (shares <= 1)).all()
+    _, half = draw_mixing(count, 0.5, np.random.default_rng(seed))
+    assert np.isin(half, [*shares, 1.0]).all()
+
+
+def test_nothing_is_mixed_without_need() -> None:
+    for count, probability in ((5, 0.0), (1, 1.0)):
+        assert [len(part) for part in draw_mixing(count, probability, np.random.default_rng(0))] == [0, 0]
 
 
 def test_intensity_changes_have_their_size() -> None:
     random = np.random.default_rng(0)
-    crop = np.full((32, 32, 32), 2.0, dtype=np.float32)
-    out = np.empty_like(crop)
-    config = AugmentConfig(intensity_scale=0, intensity_shift=0, noise_sigma=0)
-    change_intensity(crop, config, random, deviation=1.0, out=out)
-    np.testing.assert_array_equal(out, crop)
-    means, deviations = [], []
-    for _ in range(100):
-        change_intensity(crop, AugmentConfig(), random, deviation=10.0, out=out)
-        means.append(out.mean())
-        deviations.append(out.std())
-    assert 0.7 < np.ptp(means) / (2 * (0.15 * 10 + 0.15 * 2)) < 1.05
-    assert 1.2 < max(deviations) < 1.55
-    assert (crop == 2).all()
+    none = AugmentConfig(intensity_scale=0, intensity_shift=0, noise_sigma=0)
+    assert draw_intensity(none, random, deviation=3.0) == (1, 0, 0)
+    factors, shifts, deviations = np.array(
+        [draw_intensity(AugmentConfig(), random, deviation=10.0) for _ in range(300)]
+    ).T
+    for found, low, high in ((factors, 0.85, 1.15), (shifts, -1.5, 1.5), (deviations, 0, 1.5)):
+        assert low <= found.min() < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < found.max() <= high
 
 
 def test_free_place_is_free_or_none() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from cryofind.config import PredictConfig
 from cryofind.errors import ConfigError, ModelError
 from cryofind.models import fold_batch_norm, precision
-from cryofind.predict import engine, engines
+from cryofind.predict import engine, engines, ready
 from cryofind.predict.augment_test import choose_views
 from cryofind.predict.engines import EngineChoice, choose_engine, cut_crops, load_ensemble
 from cryofind.predict.ensemble import average_logits
@@ -169,7 +169,7 @@ def test_what_float16_cannot_hold_is_predicted_in_float32(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     half = EngineChoice("torch", "fp16", torch.device("cpu"), "for the test")
-    monkeypatch.setattr(engine, "choose_engine", lambda networks, config: half)
+    monkeypatch.setattr(ready, "choose_engine", lambda networks, config: half)
     grid = VoxelGrid.isotropic((8, 8, 8), 10.0)
     volume = np.random.default_rng(0).standard_normal(grid.shape_zyx, dtype=np.float32)
     found = engine.predict_probabilities(

@@ -1,5 +1,6 @@
-"""`import cryofind` stays light."""
+"""`import cryofind` stays light, and commands load no more than they need."""
 
+import gc
 import subprocess
 import sys
 import tomllib
@@ -8,8 +9,49 @@ from pathlib import Path
 import pytest
 
 import cryofind
+from cryofind.cli.imports import without_collection
+from cryofind.testing import write_phantom_project
 
 HEAVY = ("torch", "lightning_fabric", "zarr", "mrcfile", "scipy", "pydantic", "rich", "PIL", "hypothesis", "numpy")
+
+# What only other commands and engines need, or libraries drag in at times: none of it for picks by torch on a CPU.
+NOT_FOR_PICKS = (
+    "PIL",
+    "cryofind.export",
+    "cryofind.report",
+    "cryofind.simulate",
+    "cryofind.testing",
+    "cryofind.train",
+    "gemmi",
+    "hypothesis",
+    "lightning_fabric",
+    "matplotlib",
+    "networkx",
+    "nncf",
+    "openvino",
+    "pandas",
+    "rich",
+    "scipy.fft",
+    "scipy.interpolate",
+    "scipy.optimize",
+    "scipy.signal",
+    "scipy.stats",
+    "skimage",
+    "sympy",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.onnx",
+)
+
+PICK = """
+import sys
+from cryofind.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print(*sorted(sys.modules))
+"""
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -43,3 +85,33 @@ def test_public_names_are_listed() -> None:
     assert set(cryofind.__all__) == set(dir(cryofind))
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = cryofind.no_such_name
+
+
+def test_help_of_the_command_line_loads_nothing_heavy() -> None:
+    statement = "from cryofind.cli import application; application.main(['--help'], standalone_mode=False)"
+    assert not loaded_after(f"{statement}; print()") & set(HEAVY)
+
+
+def test_picking_loads_only_what_it_needs(tmp_path: Path) -> None:
+    project = write_phantom_project(tmp_path / "phantom", runs=["A"], shape_zyx=(32, 64, 64))
+    arguments = ["pick", project, "--out", tmp_path / "out", "--model", "czii-sim-small", "--engine", "torch"]
+    arguments += ["--set", "predict.device=cpu"]
+    command = [sys.executable, "-c", PICK, *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {"torch", "cryofind.predict", "cryofind.locate"} <= loaded
+    assert loaded & set(NOT_FOR_PICKS) == set()
+
+
+def test_imports_without_collection_leave_it_as_it_was() -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        with without_collection():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+        with pytest.raises(ImportError), without_collection():
+            raise ImportError
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()

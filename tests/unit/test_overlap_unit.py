@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cryofind.errors import CryofindError, TomogramError
-from cryofind.pipeline.overlap import Steps, run_overlapped
+from cryofind.pipeline.overlap import Queue, Steps, run_overlapped
 
 PATIENCE_SECONDS = 20
 
@@ -24,13 +24,14 @@ def make_steps(
     read: Callable[[int], int] = lambda item: item,
     work: Callable[[int], int] = lambda item: item,
     write: Callable[[int], int] = lambda item: item,
-    may_read_ahead: Callable[[int], bool] = lambda item: True,
 ) -> Steps[int, int, int, int]:
-    return Steps(read, work, write, may_read_ahead)
+    return Steps(read, work, write)
 
 
-def run_all(items: Sequence[int], steps: Steps[int, int, int, int]) -> list[tuple[int, int | CryofindError]]:
-    outcomes = run_overlapped(items, steps)
+def run_all(
+    items: Sequence[int], steps: Steps[int, int, int, int], *, reads_ahead: bool = True
+) -> list[tuple[int, int | CryofindError]]:
+    outcomes = run_overlapped(Queue(items, lambda item, following: reads_ahead), steps)
     with closing(outcomes):
         return list(outcomes)
 
@@ -77,8 +78,7 @@ def test_nothing_is_read_ahead_where_that_is_not_allowed() -> None:
 
         return step
 
-    steps = make_steps(note("read"), note("work"), note("write"), lambda item: False)
-    assert len(run_all(range(2), steps)) == 2
+    assert len(run_all(range(2), make_steps(note("read"), note("work"), note("write")), reads_ahead=False)) == 2
     assert events == ["read 0", "work 0", "write 0", "read 1", "work 1", "write 1"]
 
 
@@ -93,8 +93,8 @@ def test_an_error_stops_its_own_item_only(bad_step: str, reads_ahead: bool) -> N
 
         return act
 
-    steps = make_steps(step("read"), step("work"), step("write"), lambda item: reads_ahead)
-    outcomes = dict(run_all(range(4), steps))
+    steps = make_steps(step("read"), step("work"), step("write"))
+    outcomes = dict(run_all(range(4), steps, reads_ahead=reads_ahead))
     assert list(outcomes) == [0, 1, 2, 3]
     assert [outcomes[item] for item in (0, 3)] == [0, 3]
     assert [str(outcomes[item]).split(":")[0] for item in (1, 2)] == ["item 1", "item 2"]

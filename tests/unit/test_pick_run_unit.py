@@ -14,10 +14,11 @@ from cryofind.config import Config, parse_config
 from cryofind.errors import OutputError
 from cryofind.io import TomogramEntry, write_tomogram_zarr
 from cryofind.models import model_hash, save_model
-from cryofind.pipeline import load_model, pick_into_folder, pick_run
+from cryofind.pipeline import load_model, pick_into_folder
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.pick_run import RunPicking
 from cryofind.pipeline.picker import Picker, PickResult
+from cryofind.predict.needs import MemoryNeeds
 from cryofind.types import Tomogram, VoxelGrid
 from tests.tiny_models import build_tiny, tiny_card
 
@@ -69,10 +70,10 @@ def test_the_next_tomogram_is_read_while_the_network_works(
         prepared[tomogram.run].set()
         return result
 
-    def wait_for_next(self: Picker, tomogram: Tomogram) -> PickResult:
+    def wait_for_next(self: Picker, tomogram: Tomogram, **options: Any) -> PickResult:
         later = following.get(tomogram.run)
         assert later is None or prepared[later].wait(PATIENCE_SECONDS)
-        return pick(self, tomogram)
+        return pick(self, tomogram, **options)
 
     monkeypatch.setattr(Picker, "prepare", note_prepared)
     monkeypatch.setattr(Picker, "pick_prepared", wait_for_next)
@@ -132,11 +133,11 @@ def test_an_interrupted_call_goes_on_where_it_stopped(
 ) -> None:
     pick, picked = Picker.pick_prepared, list[str]()
 
-    def interrupt(self: Picker, tomogram: Tomogram) -> PickResult:
+    def interrupt(self: Picker, tomogram: Tomogram, **options: Any) -> PickResult:
         if tomogram.run == "C":
             raise KeyboardInterrupt
         picked.append(tomogram.run)
-        return pick(self, tomogram)
+        return pick(self, tomogram, **options)
 
     monkeypatch.setattr(Picker, "pick_prepared", interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -150,16 +151,15 @@ def test_an_interrupted_call_goes_on_where_it_stopped(
     assert [record["run"] for record in summary.records] == ["A", "B"]
 
 
-def test_memory_decides_whether_to_read_ahead(
-    picker: Picker, inputs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    picking = RunPicking(tmp_path / "out", picker, InputSelection(), with_segmentation=False)
-    voxels = int(np.prod(SHAPE))
-    for free_bytes, expected in ((64 * voxels, True), (64 * voxels - 8, False)):
-        monkeypatch.setattr(pick_run, "read_free_bytes", lambda free=free_bytes: free)
-        assert picking.may_read_ahead(entry_of(inputs[0])) is expected
-    monkeypatch.setattr(pick_run, "read_free_bytes", lambda: 10**12)
-    assert not picking.may_read_ahead(entry_of(tmp_path / "missing.zarr"))
+def test_memory_decides_whether_to_read_ahead(picker: Picker, inputs: list[Path], tmp_path: Path) -> None:
+    needs = MemoryNeeds.of(picker.ready_networks, picker.config.predict)
+    needed = needs.picking_bytes(SHAPE, in_one_block=True) + needs.reading_bytes(SHAPE, SHAPE)
+    first, second = entry_of(inputs[0]), entry_of(inputs[1])
+    for budget_bytes, expected in ((needed, True), (needed - 8, False)):
+        picking = RunPicking(tmp_path / "out", picker, InputSelection(), False, "0", needs, budget_bytes)
+        assert picking.may_read_ahead(first, second) is expected
+    picking = RunPicking(tmp_path / "out", picker, InputSelection(), False, "0", needs, 1e12)
+    assert not picking.may_read_ahead(first, entry_of(tmp_path / "missing.zarr"))
 
 
 def test_the_array_of_a_user_stays_as_it_is(picker: Picker) -> None:

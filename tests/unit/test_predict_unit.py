@@ -17,13 +17,14 @@ from cryofind.models import build_network
 from cryofind.predict import (
     choose_device,
     predict_probabilities,
+    room,
     segment_probabilities,
 )
 from cryofind.predict import device as device_module
 from cryofind.predict.augment_test import choose_views
-from cryofind.predict.device import memory_budget_bytes
-from cryofind.predict.engine import estimate_bytes
+from cryofind.predict.device import device_memory_budget_bytes, main_memory_budget_bytes
 from cryofind.predict.ensemble import Ensemble, average_logits, prepare_ensemble
+from cryofind.predict.room import estimate_bytes, find_room_bytes
 from cryofind.predict.tiling import choose_tile, halve_tile
 from cryofind.types import ParticleSpec, ProbabilityVolume, VoxelGrid
 
@@ -150,6 +151,15 @@ def test_memory_decides_the_blocks() -> None:
     assert len(seen) > 2
     assert np.prod(seen[1]) < 32 * 64 * 64
     np.testing.assert_allclose(tight.probabilities, ample.probabilities, atol=1e-6)
+
+
+def test_what_is_allowed_includes_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume_bytes, cpu = 10**9, torch.device("cpu")
+    assert find_room_bytes(cpu, volume_bytes, PredictConfig(memory_gigabytes=1.5)) == 0.5e9
+    monkeypatch.setattr(device_module, "read_free_bytes", lambda: 1000)
+    assert find_room_bytes(cpu, volume_bytes, PredictConfig()) == 500
+    monkeypatch.setattr(room, "device_memory_budget_bytes", lambda device: 700.0)
+    assert find_room_bytes(torch.device("cuda"), volume_bytes, PredictConfig(memory_gigabytes=1.5)) == 700
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
@@ -355,11 +365,13 @@ def test_free_memory_is_the_least_of_system_and_container(tmp_path: Path) -> Non
 
 
 def test_memory_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory_budget_bytes(1.5, torch.device("cpu")) == 1.5e9
+    assert main_memory_budget_bytes(1.5) == 1.5e9
     monkeypatch.setattr(device_module, "read_free_bytes", lambda: 1000)
-    assert memory_budget_bytes(None, torch.device("cpu")) == 500
+    assert main_memory_budget_bytes(None) == 500
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800, 9000))
-    assert memory_budget_bytes(None, torch.device("cuda")) == 400
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 300)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    assert device_memory_budget_bytes(torch.device("cuda")) == 500
 
 
 SPECS = (ParticleSpec("a", 50.0, 7), ParticleSpec("b", 50.0, 3))

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cryofind.train.spectrum import change_spectrum
+from cryofind.train.spectrum import change_spectra, draw_gains
 
 Volume = NDArray[np.float32]
 
@@ -16,9 +17,9 @@ def draw_crop(shape_zyx: tuple[int, int, int] = (16, 16, 16), seed: int = 0) -> 
 
 
 def change(crop: Volume, strength: float, seed: int = 1) -> Volume:
-    out = np.empty_like(crop)
-    change_spectrum(crop, strength, np.random.default_rng(seed), out=out)
-    return out
+    gains = torch.from_numpy(draw_gains(strength, np.random.default_rng(seed)))
+    changed: Volume = change_spectra(torch.from_numpy(crop)[None, None], gains[None])[0, 0].numpy()
+    return changed
 
 
 @settings(max_examples=30, deadline=None)
@@ -62,8 +63,16 @@ def test_the_same_seed_gives_the_same_and_another_another() -> None:
     assert np.abs(change(crop, 0.5, 3) - change(crop, 0.5, 4)).max() > 0.1
 
 
-def test_it_may_write_where_it_reads() -> None:
+def test_crops_of_a_batch_change_as_they_would_alone() -> None:
+    crops = [draw_crop((12, 16, 10), seed) for seed in range(3)]
+    gains = [draw_gains(0.6, np.random.default_rng(seed)) for seed in range(3)]
+    together = change_spectra(torch.from_numpy(np.stack(crops))[:, None], torch.from_numpy(np.stack(gains)))
+    for found, crop, seed in zip(together[:, 0], crops, range(3), strict=True):
+        np.testing.assert_allclose(found.numpy(), change(crop, 0.6, seed), atol=1e-4)
+
+
+def test_what_is_read_stays() -> None:
     crop = draw_crop()
-    expected = change(crop, 0.5)
-    change_spectrum(crop, 0.5, np.random.default_rng(1), out=crop)
-    np.testing.assert_array_equal(crop, expected)
+    before = crop.copy()
+    change(crop, 0.5)
+    np.testing.assert_array_equal(crop, before)

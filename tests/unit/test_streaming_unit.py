@@ -1,6 +1,8 @@
 """Which tomograms `cryofind pick` streams, what is recorded then, and what happens at the seams of columns."""
 
 import json
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,22 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryofind.config import parse_config
-from cryofind.io import TomogramEntry, open_source, write_mrc, write_tomogram_zarr
+from cryofind.config import LocateConfig, parse_config
+from cryofind.io import TomogramEntry, open_source, write_mrc, write_tomogram_zarr, zarr_arrays
 from cryofind.locate import Candidates
+from cryofind.memory import read_free_bytes
 from cryofind.models import save_model
 from cryofind.pipeline import load_model, pick_into_folder
+from cryofind.pipeline.column_plan import choose_halo, plan_streaming
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.pick_run import RunPicking
-from cryofind.pipeline.picker import Picker
-from cryofind.pipeline.streaming import join_columns
+from cryofind.pipeline.picker import Picker, PickResult
+from cryofind.pipeline.streaming import StreamedTomogram, join_columns
 from cryofind.pipeline.survey import Gathering
+from cryofind.predict import ReadyNetworks, device, ready
+from cryofind.predict.columns import HALO_VOXELS
 from cryofind.predict.needs import MemoryNeeds
-from cryofind.types import Tomogram, VoxelGrid
+from cryofind.types import ParticleSpec, Tomogram, VoxelGrid
 from cryofind.types.grid import IntTriple
 from tests.tiny_models import build_tiny, tiny_card
 
@@ -41,7 +47,9 @@ def random_tomogram(run: str, seed: int = 0) -> Tomogram:
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> list[Path]:
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    # Decoding one chunk of all voxels would take as much as the volume.
+    monkeypatch.setattr(zarr_arrays, "_CHUNK_EDGE", 64)
     paths = [tmp_path / "A.mrc", tmp_path / "B.zarr"]
     write_mrc(paths[0], random_tomogram("A"))
     write_tomogram_zarr(paths[1], random_tomogram("B", seed=1), levels=1)
@@ -80,17 +88,139 @@ def test_a_streamed_run_is_kept_by_the_next_call(
     assert again.records == first.records
 
 
-def test_nothing_is_read_ahead_of_or_for_columns(inputs: list[Path], tmp_path: Path) -> None:
-    picking = RunPicking(tmp_path / "out", load_picker(tmp_path), InputSelection(), with_segmentation=False)
-    tight = load_picker(tmp_path, memory_gigabytes=GIGABYTES)
-    streaming = RunPicking(tmp_path / "out", tight, InputSelection(), with_segmentation=False)
-    entries = [TomogramEntry(path.stem, "", None, path) for path in inputs]
-    assert picking.may_read_ahead(entries[1])
-    assert not streaming.may_read_ahead(entries[1])
-    picking._streamed.add("A")
-    assert not picking.may_read_ahead(entries[1])
-    picking.read(entries[0])
-    assert picking.may_read_ahead(entries[1])
+def picking_of(picker: Picker, out: Path, budget_bytes: float) -> RunPicking:
+    needs = MemoryNeeds.of(picker.ready_networks, picker.config.predict)
+    return RunPicking(out, picker, InputSelection(), False, "0", needs, budget_bytes)
+
+
+def test_size_and_budget_decide_and_nothing_is_read_ahead_of_or_for_columns(inputs: list[Path], tmp_path: Path) -> None:
+    picker = load_picker(tmp_path)
+    small, large = tmp_path / "small.mrc", TomogramEntry("B", "", None, inputs[1])
+    cut = Tomogram("small", np.zeros((12, 20, 20), np.float32), VoxelGrid.isotropic((12, 20, 20), 10.012))
+    write_mrc(small, cut)
+    first, second = TomogramEntry("small", "", None, small), TomogramEntry("small", "", None, small)
+    for gigabytes, pairs in (
+        (1.0, {(first, second): True, (first, large): True, (large, first): True}),
+        (GIGABYTES, {(first, second): True, (first, large): False, (large, first): False}),
+    ):
+        picking = picking_of(picker, tmp_path / "out", gigabytes * 1e9)
+        assert isinstance(picking.read(first).content, Tomogram)
+        assert isinstance(picking.read(large).content, Tomogram if gigabytes == 1.0 else StreamedTomogram)
+        for (current, following), expected in pairs.items():
+            assert picking.may_read_ahead(current, following) is expected
+
+
+def test_memory_is_measured_once_and_before_anything_is_read(
+    inputs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    read = TomogramEntry.read
+
+    def note_read(self: TomogramEntry, **options: Any) -> Tomogram:
+        events.append("read")
+        return read(self, **options)
+
+    def note_measured() -> int:
+        events.append(f"measured by {threading.current_thread().name}")
+        return read_free_bytes()
+
+    monkeypatch.setattr(TomogramEntry, "read", note_read)
+    monkeypatch.setattr(device, "read_free_bytes", note_measured)
+    assert not pick_into_folder(inputs, tmp_path / "out", load_picker(tmp_path)).failed
+    assert events == ["measured by MainThread", "read", "read"]
+
+
+def test_the_size_after_resampling_decides(tmp_path: Path) -> None:
+    picker = load_picker(tmp_path)
+    fine = VoxelGrid.isotropic((16, 60, 200), 7.0)
+    write_mrc(tmp_path / "A.mrc", Tomogram("A", np.zeros(fine.shape_zyx, np.float32), fine))
+    coarse = VoxelGrid.isotropic((16, 60, 200), 14.0)
+    write_mrc(tmp_path / "B.mrc", Tomogram("B", np.zeros(coarse.shape_zyx, np.float32), coarse))
+    picking = picking_of(picker, tmp_path / "out", 1e9)
+    for run, grid in (("A", fine), ("B", coarse)):
+        grids = picking._measure(TomogramEntry(run, "", None, tmp_path / f"{run}.mrc"))
+        assert (grids.stored.shape_zyx, grids.seen) == (grid.shape_zyx, grid.resampled(10.012))
+        seen = picker.prepare(Tomogram(run, np.zeros(grid.shape_zyx, np.float32), grid)).volume_zyx
+        assert picking._whole_bytes(grids) >= picking.needs.picking_bytes((seen.shape[0], seen.shape[1], seen.shape[2]))
+
+
+def test_networks_get_what_voxels_leave(inputs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms: list[float | None] = []
+    pick = Picker.pick_prepared
+
+    def note_room(self: Picker, prepared: Tomogram, *, room_bytes: float | None = None) -> PickResult:
+        rooms.append(room_bytes)
+        return pick(self, prepared, room_bytes=room_bytes)
+
+    monkeypatch.setattr(Picker, "pick_prepared", note_room)
+    pick_into_folder(inputs, tmp_path / "out", load_picker(tmp_path, memory_gigabytes=0.01))
+    assert rooms == [pytest.approx(0.01e9 - 4 * np.prod(SHAPE))] * 2
+
+
+def test_networks_are_chosen_and_prepared_once(
+    inputs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("choose_engine", "load_ensemble"):
+        function = getattr(ready, name)
+
+        def note(*given: Any, name: str = name, function: Any = function) -> Any:
+            calls.append(name)
+            return function(*given)
+
+        monkeypatch.setattr(ready, name, note)
+    for gigabytes in (None, GIGABYTES):
+        calls.clear()
+        picker = load_picker(tmp_path, memory_gigabytes=gigabytes)
+        assert not pick_into_folder(inputs, tmp_path / f"out {gigabytes}", picker).failed
+        assert calls == ["choose_engine", "load_ensemble"]
+
+
+def test_columns_of_large_particles_have_more_surroundings(tmp_path: Path) -> None:
+    config, radius = LocateConfig(), 150.0
+    small = (ParticleSpec("a", radius, 1), ParticleSpec("membrane", 900.0, 2, is_particle=False))
+    assert choose_halo(small, config, GRID) == HALO_VOXELS
+    large = (*small, ParticleSpec("b", 600.0, 3))
+    halo = choose_halo(large, config, GRID)
+    assert halo * GRID.spacing_angstrom >= 2 * config.recentre_factor * 600
+    assert choose_halo(large, LocateConfig(refine=False), GRID) == HALO_VOXELS
+    picker = load_picker(tmp_path)
+    needs = MemoryNeeds.of(picker.ready_networks, picker.config.predict)
+    zarr.create_array(tmp_path / "A.zarr", shape=(12, 60, 900), dtype="float32", chunks=(12, 60, 64), fill_value=0)
+    entry = TomogramEntry("A", "", None, tmp_path / "A.zarr")
+    source = open_source(entry, voxel_spacing_angstrom=10.012, allow_missing_chunks=True)
+    plan = plan_streaming(source, needs, picker.config, large, budget_bytes=1.1 * needs.column_bytes((12, 60, 500)))
+    assert plan.as_record()["halo_voxels"] == halo
+    assert len(plan.columns) > 1
+    for column in plan.columns:
+        assert column.core_x[0] - column.outer_x[0] >= min(halo, column.core_x[0])
+    assert choose_halo(small, LocateConfig(smoothing_angstrom=200.0), GRID) * GRID.spacing_angstrom >= 800
+
+
+def test_a_column_is_not_smaller_in_memory_than_the_chunks_it_touches(tmp_path: Path) -> None:
+    """One chunk that is the whole volume is decoded for every column."""
+    shape = (64, 256, 1024)
+    for name, chunks in (("one", shape), ("many", (64, 64, 64))):
+        zarr.create_array(tmp_path / f"{name}.zarr", shape=shape, dtype="float64", chunks=chunks, fill_value=0)
+    whole_bytes, box = 8 * int(np.prod(shape)), (64, 128, 128)
+    needed = {}
+    for name in ("one", "many"):
+        entry = TomogramEntry(name, "", None, tmp_path / f"{name}.zarr")
+        source = open_source(entry, voxel_spacing_angstrom=10.0, allow_missing_chunks=True)
+        needed[name] = source.reading_bytes(box)
+        read = max(np.prod(source.read_box(first, last).shape) for first, last in source.cut_pieces((0, 0, 0), box))
+        assert source.piece_voxels(box) == read
+    assert needed["one"] >= 2 * whole_bytes + 8 * np.prod(box)
+    assert needed["many"] < 0.1 * whole_bytes
+
+
+def test_every_record_says_what_ran_the_networks(inputs: list[Path], tmp_path: Path) -> None:
+    for gigabytes in (None, GIGABYTES):
+        picker = load_picker(tmp_path, memory_gigabytes=gigabytes)
+        summary = pick_into_folder(inputs, tmp_path / "out", picker)
+        expected = picker.ready_networks.choice.as_record()
+        assert [record["engine"] for record in summary.records] == [expected] * 2
+        shutil.rmtree(tmp_path / "out")
 
 
 def candidates_at(*places: tuple[float, int, float]) -> Candidates:
@@ -152,9 +282,9 @@ def test_boxes_of_a_zarr_are_those_of_the_whole(chunks: IntTriple, shards: int |
 
 def test_columns_take_less_than_the_whole(tmp_path: Path) -> None:
     picker = load_picker(tmp_path)
-    needs = MemoryNeeds.of(picker.networks, picker.config.predict)
+    needs = MemoryNeeds.of(picker.ready_networks, picker.config.predict)
     halves = needs.column_bytes((64, 200, 400)), needs.column_bytes((64, 400, 400))
     assert halves[1] == pytest.approx(2 * halves[0], rel=0.01)
-    more = MemoryNeeds.of(picker.networks * 2, picker.config.predict)
+    more = MemoryNeeds.of(ReadyNetworks.choose(picker.networks * 2, picker.config.predict), picker.config.predict)
     assert more.column_bytes((64, 200, 400)) > halves[0]
-    assert needs.whole_bytes((640, 2000, 2000)) > needs.column_bytes((640, 200, 200))
+    assert needs.whole_bytes((640, 2000, 2000), (640, 2000, 2000)) > needs.column_bytes((640, 200, 200))

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from cryofind.cli import options
+from cryofind.cli.imports import without_collection
 
 
 @click.command()
@@ -22,6 +23,11 @@ from cryofind.cli import options
     type=click.Choice(("auto", "torch", "openvino")),
     help="What runs the network; auto (default): the fastest that is installed. Short for --set predict.engine=...",
 )
+@click.option(
+    "--devices",
+    metavar="NAME[,NAME...]",
+    help="A process each: cuda:0,cuda:1; auto (default): all GPUs, else the CPU. Short for --set predict.devices=...",
+)
 @options.recipe
 @options.settings
 def command(
@@ -32,6 +38,7 @@ def command(
     settings: tuple[str, ...],
     segmentation: bool,
     engine: str | None,
+    devices: str | None,
     **chosen: Any,
 ) -> int:
     """Pick the particles of tomograms.
@@ -39,10 +46,12 @@ def command(
     INPUTS are copick configurations, Kaggle folders, MRC files (.mrc .rec .map) or OME-Zarr folders. A call that was
     cut off goes on where it stopped. Exit code 1 means that some tomograms failed; they are named.
     """
-    from cryofind.pipeline import load_model, pick_into_folder
+    with without_collection():
+        from cryofind.pipeline import load_model, pick_into_folder
 
-    if engine is not None:
-        settings = (*settings, f"predict.engine={engine}")
+    settings += tuple(
+        f"predict.{key}={value}" for key, value in (("engine", engine), ("devices", devices)) if value is not None
+    )
     picker = load_model(*models, recipe=recipe, settings=settings)
     selection = options.build_selection(chosen)
     summary = pick_into_folder(inputs, out, picker, selection=selection, with_segmentation=segmentation)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from cryofind.cli import options
+from cryofind.cli.imports import without_collection
 
 
 @click.command()
@@ -46,8 +47,9 @@ def command(
     A call that was cut off goes on from its last checkpoint. With --folds the thresholds come from out-of-fold
     picks, which are written beside the model.
     """
-    from cryofind.config import load_config
-    from cryofind.pipeline import TrainRequest, stages_of_initial, train_model
+    with without_collection():
+        from cryofind.config import load_config
+        from cryofind.pipeline import TrainRequest, stages_of_initial, train_model
 
     selection = options.build_selection(chosen)
     recipes = [*([recipe] if recipe else []), *(path for path in projects if path.suffix == ".toml")]

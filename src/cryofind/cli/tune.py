@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from cryofind.cli import options
+from cryofind.cli.imports import without_collection
 
 
 @click.command()
@@ -24,7 +25,8 @@ def command(project: Path, model: str, out: Path, in_sample: bool, settings: tup
 
     The model itself stays as it is: the result is a new folder.
     """
-    from cryofind.pipeline import load_model, tune_model
+    with without_collection():
+        from cryofind.pipeline import load_model, tune_model
 
     selection = options.build_selection(chosen)
     picker = load_model(model, settings=settings)

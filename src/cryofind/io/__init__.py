@@ -19,7 +19,7 @@ from cryofind.io.picks_json import (
 from cryofind.io.point_lists import LoosePicks, read_loose_picks
 from cryofind.io.project import open_project
 from cryofind.io.relion import read_tomograms_star
-from cryofind.io.sources import TomogramSource, open_source, source_of_array
+from cryofind.io.sources import TomogramSource, open_source
 from cryofind.io.structures import AtomicModel, read_structure
 from cryofind.io.tables import read_points_table
 from cryofind.io.tomograms import (
@@ -60,7 +60,6 @@ __all__ = [
     "read_tomogram_list",
     "read_tomograms_star",
     "segmentation_zarr_path",
-    "source_of_array",
     "tomogram_zarr_path",
     "write_copick_config",
     "write_mrc",

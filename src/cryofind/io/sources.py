@@ -19,13 +19,13 @@ from cryofind.io.ome_zarr import OpenedImage, find_single_volume, open_ome_zarr
 from cryofind.io.tomograms import is_mrc
 from cryofind.io.zarr_arrays import ZARR_FAULTS, Index, first_line
 from cryofind.io.zarr_reading import check_file, check_missing, undecodable
-from cryofind.types import Tomogram, VoxelGrid
+from cryofind.types import VoxelGrid
 from cryofind.types.grid import IntTriple
 
 Box = tuple[IntTriple, IntTriple]
 
-# Of a piece that is read at a time: enough that the call costs little, few enough to be no burden beside a column.
-PIECE_VOXELS = 2**21
+# That are read at a time: enough that the call costs little, few enough to be no burden beside a column.
+VOXELS_AT_A_TIME = 2**21
 
 
 class VoxelReader(Protocol):
@@ -50,7 +50,7 @@ class TomogramSource:
     chunk_zyx
         What the file decodes at a time; boxes along these are cheapest.
     chunk_bytes
-        What reading a box takes beside the box.
+        What decoding takes beside the box that is read.
     notes
         What had to be assumed.
     reader
@@ -84,7 +84,7 @@ class TomogramSource:
     def cut_pieces(self, start_zyx: IntTriple = (0, 0, 0), stop_zyx: IntTriple | None = None) -> Iterator[Box]:
         """Yield boxes (start, stop) that cover a box, by default all, once, in whole chunks but at its faces."""
         stop_zyx = self.grid.shape_zyx if stop_zyx is None else stop_zyx
-        size_zyx = _grow(self.chunk_zyx, self.grid.shape_zyx)
+        size_zyx = self._piece_zyx
         along_z, along_y, along_x = (
             _cut(start, stop, size) for start, stop, size in zip(start_zyx, stop_zyx, size_zyx, strict=True)
         )
@@ -92,6 +92,21 @@ class TomogramSource:
             for y in along_y:
                 for x in along_x:
                     yield (z[0], y[0], x[0]), (z[1], y[1], x[1])
+
+    def piece_voxels(self, size_zyx: IntTriple) -> int:
+        """Return the voxels of the largest of the boxes that cover a box of that size."""
+        return math.prod(map(min, self._piece_zyx, size_zyx))
+
+    def reading_bytes(self, size_zyx: IntTriple) -> int:
+        """Return what reading a box of that size, one of its pieces at a time, takes beside what is made of them.
+
+        A piece in the file's number type, and what the file decodes for it: with large chunks far more than the piece.
+        """
+        return self.piece_voxels(size_zyx) * self.dtype.itemsize + self.chunk_bytes
+
+    @property
+    def _piece_zyx(self) -> IntTriple:
+        return _grow(self.chunk_zyx, self.grid.shape_zyx)
 
 
 def open_source(
@@ -103,23 +118,6 @@ def open_source(
     else:
         source = _open_zarr(entry, voxel_spacing_angstrom, allow_missing_chunks=allow_missing_chunks)
     return replace(source, notes=source.notes + entry.compare_spacing(source.grid))
-
-
-def source_of_array(tomogram: Tomogram, *, chunk_zyx: IntTriple | None = None) -> TomogramSource:
-    """Return a tomogram in memory as a source, for instance to compare the two ways of picking."""
-    chunk = tomogram.grid.shape_zyx if chunk_zyx is None else chunk_zyx
-    voxels = tomogram.volume_zyx
-    return TomogramSource(
-        tomogram.run, tomogram.flavour, tomogram.grid, voxels.dtype, chunk, 0, tomogram.notes, _ArrayReader(voxels)
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _ArrayReader:
-    voxels: NDArray[Any]
-
-    def read_box(self, start_zyx: IntTriple, stop_zyx: IntTriple) -> NDArray[Any]:
-        return np.array(self.voxels[_slices(start_zyx, stop_zyx)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +190,8 @@ def _open_mrc(entry: TomogramEntry, voxel_spacing_angstrom: float | None) -> Tom
     grid, notes = find_mrc_grid(entry.path, layout, voxel_spacing_angstrom)
     sections, rows, columns = layout.stored_shape
     # The last axis of the file in whole, as many rows as make a piece.
-    rows_together = min(rows, max(1, PIECE_VOXELS // columns))
-    stored_chunk = (min(sections, max(1, PIECE_VOXELS // (columns * rows_together))), rows_together, columns)
+    rows_together = min(rows, max(1, VOXELS_AT_A_TIME // columns))
+    stored_chunk = (min(sections, max(1, VOXELS_AT_A_TIME // (columns * rows_together))), rows_together, columns)
     z, y, x = (stored_chunk[axis] for axis in layout.order)
     # Pages of the file that a piece touches are mapped while it is copied.
     chunk_bytes = math.prod(stored_chunk) * layout.dtype.itemsize
@@ -211,8 +209,10 @@ def _open_zarr(
     files = image.stored.find_files()
     notes = check_missing(image.stored, files, allow_missing_chunks=allow_missing_chunks)
     chunk = image.stored.array.chunks
-    # The file's content and the chunk in it.
-    chunk_bytes = 2 * math.prod(chunk) * image.stored.dtype.itemsize
+    itemsize = image.stored.dtype.itemsize
+    # The content of the file, the chunk in it, and the part of the chunk that is wanted; a whole file for its checksum.
+    checked_voxels = math.prod(image.stored.file_shape) if image.checksums else 0
+    chunk_bytes = max(3 * math.prod(chunk), checked_voxels) * itemsize
     return TomogramSource(
         entry.run,
         entry.flavour,
@@ -229,7 +229,7 @@ def _grow(chunk_zyx: IntTriple, shape_zyx: IntTriple) -> IntTriple:
     """Return a multiple of the chunk, x first, of at least a piece's voxels unless the volume has fewer."""
     size = [min(step, length) for step, length in zip(chunk_zyx, shape_zyx, strict=True)]
     for axis in (2, 1, 0):
-        wanted = -(-PIECE_VOXELS // math.prod(size))
+        wanted = -(-VOXELS_AT_A_TIME // math.prod(size))
         size[axis] = min(size[axis] * wanted, -(-shape_zyx[axis] // chunk_zyx[axis]) * chunk_zyx[axis])
     z, y, x = size
     return z, y, x

@@ -11,7 +11,7 @@ from cryofind.config import Config, LocateConfig
 from cryofind.locate import Candidates, locate_candidates, settle_candidates
 from cryofind.models import OUTPUT_STRIDE
 from cryofind.pipeline.device_candidates import can_locate_on_device, locate_on_device
-from cryofind.predict import predict_tensor
+from cryofind.predict import EngineChoice, ReadyNetworks, predict_tensor
 from cryofind.predict.engine import Activation
 from cryofind.types import ParticleSpec, Picks, ProbabilityVolume, Tomogram, VoxelGrid
 
@@ -30,12 +30,15 @@ class Prediction:
         Names of the channels.
     tomogram_grid
         Where the voxels of the tomogram lie.
+    engine
+        What ran the networks; None where that is not known.
     """
 
     run: str
     tensor: Tensor
     objects: tuple[str, ...]
     tomogram_grid: VoxelGrid
+    engine: EngineChoice | None = None
 
     @property
     def grid(self) -> VoxelGrid:
@@ -60,22 +63,25 @@ class Prediction:
 
 
 def predict_tomogram(
-    networks: Sequence[nn.Module],
+    networks: ReadyNetworks,
     prepared: Tomogram,
     specs: Sequence[ParticleSpec],
     activation: Activation,
     config: Config,
+    *,
+    room_bytes: float | None = None,
 ) -> Prediction:
-    """Return what networks say about a preprocessed tomogram."""
-    tensor = predict_tensor(
+    """Return what networks say about a preprocessed tomogram; `room_bytes` as of `predict_tensor`."""
+    tensor, engine = predict_tensor(
         networks,
         np.asarray(prepared.volume_zyx, dtype=np.float32),
         run=prepared.run,
         object_count=len(specs),
         activation=activation,
         config=config.predict,
+        room_bytes=room_bytes,
     )
-    return Prediction(prepared.run, tensor, tuple(spec.name for spec in specs), prepared.grid)
+    return Prediction(prepared.run, tensor, tuple(spec.name for spec in specs), prepared.grid, engine)
 
 
 def find_candidates(
@@ -86,4 +92,5 @@ def find_candidates(
     config: Config,
 ) -> Picks:
     """Return every candidate in a preprocessed tomogram, with raw scores."""
-    return predict_tomogram(networks, prepared, specs, activation, config).find_picks(specs, config.locate)
+    ready = ReadyNetworks.choose(networks, config.predict)
+    return predict_tomogram(ready, prepared, specs, activation, config).find_picks(specs, config.locate)

@@ -1,7 +1,7 @@
 """Annotated runs of projects, read and preprocessed once, ready to train on."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +12,11 @@ from cryofind.config import Config
 from cryofind.errors import PicksError, ProjectError
 from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.models import SeenRun
+from cryofind.pipeline.corpus_objects import choose_objects
 from cryofind.pipeline.inputs import InputSelection, choose_one_per_run, refuse_absent_runs
-from cryofind.pipeline.labels import labelled_objects, labels_uri, read_labels, read_mask
+from cryofind.pipeline.labels import labels_uri, read_labels, read_mask
 from cryofind.pipeline.seen import is_seen, remember_run
+from cryofind.pipeline.volume_store import VolumeStore
 from cryofind.preprocess import detect_polarity, preprocess_tomogram
 from cryofind.progress import report_progress
 from cryofind.train import TrainingRun
@@ -117,10 +119,23 @@ class _Job(NamedTuple):
     entry: TomogramEntry
 
 
-def read_corpus(paths: Sequence[Path], selection: InputSelection, config: Config) -> Corpus:
+def read_corpus(
+    paths: Sequence[Path], selection: InputSelection, config: Config, store: VolumeStore | None = None
+) -> Corpus:
     """Read the annotated runs of projects.
 
     Their tomograms are brought to the voxel spacing of the first; those within 1 % are used as they are.
+
+    Parameters
+    ----------
+    paths
+        The projects.
+    selection
+        Which tomograms of theirs.
+    config
+        The recipe.
+    store
+        What keeps the preprocessed volumes; all are in memory when None.
 
     Raises
     ------
@@ -128,6 +143,8 @@ def read_corpus(paths: Sequence[Path], selection: InputSelection, config: Config
         If no run is annotated, or projects disagree on an object.
     PicksError
         If picks lie outside their tomogram.
+    OutputError
+        If the store has no place for a volume.
     """
     projects = [open_project(path) for path in paths]
     refuse_absent_runs(selection.runs, [run for project in projects for run in project.runs])
@@ -140,13 +157,16 @@ def read_corpus(paths: Sequence[Path], selection: InputSelection, config: Config
         advice = "give a project whose runs have picks; `cryofind info` says what is there"
         raise ProjectError(paths[0], "holds no annotated run with a tomogram", advice)
     _refuse_shared_names(jobs)
-    specs = _choose_objects(projects, jobs, selection, config)
+    specs = choose_objects(projects, jobs, selection, config)
     spacing = jobs[0].entry.read_grid(voxel_spacing_angstrom=selection.voxel_spacing_angstrom).spacing_angstrom
     runs = []
     with report_progress("reading", len(jobs)) as progress:
         for job in jobs:
-            runs.append(_read_run(job, selection, specs, spacing, config))
+            run = _read_run(job, selection, specs, spacing, config)
+            runs.append(_keep_volumes(run, store) if store is not None else run)
             progress.advance(note=job.entry.run)
+    if store is not None and (line := store.describe()):
+        logger.info("%s", line)
     _refuse_same_data(runs)
     return Corpus(specs, spacing, tuple(runs), tuple(project.path for project in projects))
 
@@ -166,67 +186,6 @@ def _annotated_entries(project: Project, selection: InputSelection, config: Conf
     else:
         entries = choose_one_per_run(project, selection)
     return [entry for entry in entries if entry.run in annotated]
-
-
-def _choose_objects(
-    projects: Sequence[Project], jobs: Sequence[_Job], selection: InputSelection, config: Config
-) -> tuple[ParticleSpec, ...]:
-    """Return the objects that are annotated somewhere, in the order of their labels."""
-    from_labels = config.targets.kind == "labels"
-    specs = _agree_on_objects(projects, labels_must_agree=from_labels)
-    occurring: dict[int, set[str]] = {}
-    for number, project, entry in jobs:
-        found = (
-            labelled_objects(project, entry, config)
-            if from_labels
-            else project.read_picks(selection.picks_uri, runs=(entry.run,)).object_names
-        )
-        occurring.setdefault(number, set()).update(found)
-    anywhere = set().union(*occurring.values())
-    kept = tuple(spec for spec in specs if spec.name in anywhere and (from_labels or spec.is_particle))
-    for spec in specs:
-        if spec not in kept:
-            logger.info("%s: not annotated, left out of the model", spec.name)
-    if not kept:
-        raise ProjectError(projects[0].path, "annotates none of its objects", "add picks or labels of them")
-    _warn_of_partly_annotated(projects, occurring, kept)
-    return kept
-
-
-def _warn_of_partly_annotated(
-    projects: Sequence[Project], occurring: Mapping[int, set[str]], specs: Sequence[ParticleSpec]
-) -> None:
-    """Say which projects may teach the network that an object of another project is background."""
-    for spec in specs:
-        for number, names in occurring.items():
-            if spec.name not in names:
-                logger.warning(
-                    "%s: not annotated in %s, whose crops teach that it is background; "
-                    "if it occurs there, annotate it or take the loss off it (targets.annotated_region, "
-                    "train.unlabelled_after)",
-                    spec.name,
-                    projects[number].path,
-                )
-
-
-def _agree_on_objects(projects: Sequence[Project], *, labels_must_agree: bool) -> tuple[ParticleSpec, ...]:
-    by_name: dict[str, ParticleSpec] = {}
-    for project in projects:
-        for spec in project.objects:
-            known = by_name.setdefault(spec.name, spec)
-            if known.radius_angstrom != spec.radius_angstrom:
-                problem = f"has radius {spec.radius_angstrom}, elsewhere {known.radius_angstrom}"
-                raise ProjectError(f"{project.path}: object {spec.name}", problem, "make the projects agree")
-            if labels_must_agree and known.label != spec.label:
-                problem = f"has label {spec.label}, elsewhere {known.label}"
-                raise ProjectError(f"{project.path}: object {spec.name}", problem, "make the projects agree")
-    specs = sorted(by_name.values(), key=lambda spec: spec.label)
-    if len({spec.label for spec in specs}) == len(specs):
-        return tuple(specs)
-    if labels_must_agree:
-        raise ProjectError(projects[0].path, "two objects have the same label", "make the projects agree")
-    # Picks name their object, so labels of several projects that clash can be numbered anew.
-    return tuple(replace(spec, label=label) for label, spec in enumerate(specs, start=1))
 
 
 def _refuse_same_data(runs: Sequence[AnnotatedRun]) -> None:
@@ -295,3 +254,14 @@ def _read_run(
         project=number,
     )
     return AnnotatedRun(replace(prepared, volume_zyx=volume_zyx), truth, seen, polarity, training)
+
+
+def _keep_volumes(run: AnnotatedRun, store: VolumeStore) -> AnnotatedRun:
+    """Return the run with volumes that the store keeps."""
+    training = run.training
+    volume_zyx = store.keep(training.volume_zyx)
+    labels_zyx, mask_zyx = (
+        None if volume is None else store.keep(volume) for volume in (training.labels_zyx, training.annotated_mask_zyx)
+    )
+    kept = replace(training, volume_zyx=volume_zyx, labels_zyx=labels_zyx, annotated_mask_zyx=mask_zyx)
+    return replace(run, tomogram=replace(run.tomogram, volume_zyx=volume_zyx), training=kept)

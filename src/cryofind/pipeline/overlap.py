@@ -3,10 +3,11 @@
 While an item is worked on, one background thread writes what came out of the item before it and reads the next one.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from cryofind.errors import CryofindError
 
@@ -30,18 +31,50 @@ class Steps(Generic[Item, Loaded, Worked, Result]):
         The slow step; called in the caller's thread.
     write
         Stores what came out and returns the result; called in the background thread.
-    may_read_ahead
-        Whether an item may be loaded while the one before it is worked on; asked right before that.
     """
 
     read: Callable[[Item], Loaded]
     work: Callable[[Loaded], Worked]
     write: Callable[[Worked], Result]
-    may_read_ahead: Callable[[Item], bool]
+
+
+class Supply(Protocol[Item]):
+    """Where items come from; asked in the caller's thread."""
+
+    def take(self) -> Item | None:
+        """Return the next item, None if there is none."""
+
+    def take_ahead(self, current: Item) -> Item | None:
+        """Return the next item if it may be loaded while the current one is worked on, else None: it stays."""
+
+
+class Queue(Generic[Item]):
+    """A supply of items that are known.
+
+    Parameters
+    ----------
+    items
+        In order.
+    may_read_ahead
+        Whether the second item may be loaded while the first is worked on.
+    """
+
+    def __init__(self, items: Iterable[Item], may_read_ahead: Callable[[Item, Item], bool]) -> None:
+        self._items = deque(items)
+        self._may_read_ahead = may_read_ahead
+
+    def take(self) -> Item | None:
+        """Return the next item, None if there is none."""
+        return self._items.popleft() if self._items else None
+
+    def take_ahead(self, current: Item) -> Item | None:
+        """Return the next item if it may be loaded while the current one is worked on, else None: it stays."""
+        may_be_read = bool(self._items) and self._may_read_ahead(current, self._items[0])
+        return self._items.popleft() if may_be_read else None
 
 
 def run_overlapped(
-    items: Sequence[Item], steps: Steps[Item, Loaded, Worked, Result]
+    supply: Supply[Item], steps: Steps[Item, Loaded, Worked, Result]
 ) -> Generator[tuple[Item, Result | CryofindError], None, None]:
     """Yield every item with its result or the error that stopped it, in order; at most one item is loaded ahead.
 
@@ -49,14 +82,17 @@ def run_overlapped(
     worked on by then is still written.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="cryofind-files") as files:
-        ahead: Future[Loaded | CryofindError] | None = None
+        ahead: tuple[Item, Future[Loaded | CryofindError]] | None = None
         unsettled: list[tuple[Item, Future[Result | CryofindError]]] = []
+
+        def start(item: Item | None) -> tuple[Item, Future[Loaded | CryofindError]] | None:
+            return None if item is None else (item, files.submit(_go_on, steps.read, item))
+
         try:
-            for number, item in enumerate(items):
-                loaded = (ahead or files.submit(_go_on, steps.read, item)).result()
-                ahead = None
-                if number + 1 < len(items) and steps.may_read_ahead(items[number + 1]):
-                    ahead = files.submit(_go_on, steps.read, items[number + 1])
+            while (current := ahead or start(supply.take())) is not None:
+                item, loading = current
+                loaded = loading.result()
+                ahead = start(supply.take_ahead(item))
                 if unsettled and unsettled[0][1].done():
                     yield _settle(unsettled)
                 worked = _go_on(steps.work, loaded)
@@ -64,12 +100,12 @@ def run_overlapped(
                     yield _settle(unsettled)
                 unsettled.append((item, files.submit(_go_on, steps.write, worked)))
                 # Lest they stay in memory until the next item is there.
-                del loaded, worked
+                del current, loading, loaded, worked
             if unsettled:
                 yield _settle(unsettled)
         finally:
             if ahead is not None:
-                ahead.cancel()
+                ahead[1].cancel()
 
 
 def _go_on(step: Callable[[Given], Made], given: Given | CryofindError) -> Made | CryofindError:

@@ -2,29 +2,40 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from cryofind.atomic import write_json
-from cryofind.errors import EXIT_PARTIAL, EXIT_USAGE, ConfigError, CryofindError, MemoryLimitError, OutputError
-from cryofind.io import write_copick_config
+from cryofind.errors import (
+    EXIT_PARTIAL,
+    EXIT_USAGE,
+    ConfigError,
+    CryofindError,
+    MemoryLimitError,
+    OutputError,
+    ProcessError,
+)
+from cryofind.io import TomogramEntry, write_copick_config
 from cryofind.models import model_hash
 from cryofind.pipeline.inputs import CollectedInputs, FailedItem, InputSelection, collect_tomograms
-from cryofind.pipeline.overlap import Steps, run_overlapped
+from cryofind.pipeline.overlap import Queue, Steps, run_overlapped
 from cryofind.pipeline.pick_run import MADE_BY as MADE_BY
-from cryofind.pipeline.pick_run import RunPicking
+from cryofind.pipeline.pick_run import RunPicking, forget_run, hash_recipe
 from cryofind.pipeline.picked_runs import PICKS_NAME as PICKS_NAME
 from cryofind.pipeline.picked_runs import Record, read_finished
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, read_record, timestamp
-from cryofind.predict import EngineChoice
+from cryofind.predict.device import choose_devices, main_memory_budget_bytes
+from cryofind.predict.needs import MemoryNeeds
 from cryofind.progress import report_progress
 from cryofind.types import Picks
 
 logger = logging.getLogger("cryofind")
+
+Outcomes = Generator[tuple[TomogramEntry, Record | CryofindError], None, None]
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,9 @@ def pick_into_folder(
     call of the same model and recipe picked into `out`. A tomogram that fails is named and left out; the others are
     picked. While the network works on one, the next is read if memory allows, and the one before it is written.
 
+    With several devices (`predict.devices`) there is a process for each, which loads the model from its folders. A
+    script that calls this must then be guarded by `if __name__ == "__main__"`, since every process imports it.
+
     Raises
     ------
     OutputError
@@ -77,51 +91,91 @@ def pick_into_folder(
         If the device or engine that the recipe asks for is not there.
     """
     started = time.perf_counter()
-    picking = RunPicking(out, picker, selection, with_segmentation)
-    job = _PickJob(picking)
+    job = _PickJob(out, picker, selection, with_segmentation)
     job.check_folder()
-    logger.info("%s", job.engine.describe())
     collected = collect_tomograms(inputs, selection, preferred_flavours=picker.card.flavours)
+    settled: dict[str, Record | CryofindError] = {}
+    with report_progress("picking", len(collected.entries)) as progress, closing(job.start(collected.entries)) as found:
+        for entry, outcome in found:
+            settled[entry.run] = outcome
+            progress.advance(note=entry.run)
     picked: list[Record] = []
     failed = list(collected.failed)
-    outcomes = run_overlapped(
-        collected.entries, Steps(picking.read, picking.pick, picking.write, picking.may_read_ahead)
-    )
-    with report_progress("picking", len(collected.entries)) as progress, closing(outcomes):
-        for entry, outcome in outcomes:
-            if isinstance(outcome, CryofindError):
-                failed.append(FailedItem(str(entry.path), outcome, entry.run))
-            else:
-                picked.append(outcome)
-            progress.advance(note=entry.run)
+    for entry in collected.entries:
+        outcome = settled[entry.run]
+        if isinstance(outcome, CryofindError):
+            failed.append(FailedItem(str(entry.path), outcome, entry.run))
+        else:
+            picked.append(outcome)
     for item in failed:
         # For want of memory, or with other settings, what an earlier call found is still true.
-        if not isinstance(item.error, ConfigError | MemoryLimitError):
-            picking.forget(item.run)
+        if not isinstance(item.error, ConfigError | MemoryLimitError | ProcessError):
+            forget_run(out, item.run, [spec.name for spec in picker.specs])
     picks = job.collect(collected, failed, seconds=time.perf_counter() - started)
     return PickSummary(picks, tuple(picked), tuple(failed))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _PickJob:
-    """The folder of a call as a whole."""
+    """A call as a whole, and its folder; `engine` is known from its start on."""
 
-    picking: RunPicking
-
-    @property
-    def out(self) -> Path:
-        """The folder."""
-        return self.picking.out
-
-    @property
-    def picker(self) -> Picker:
-        """The model."""
-        return self.picking.picker
+    out: Path
+    picker: Picker
+    selection: InputSelection
+    with_segmentation: bool
+    engine: dict[str, str] = field(default_factory=dict, init=False)
 
     @cached_property
-    def engine(self) -> EngineChoice:
-        """What runs the networks."""
-        return self.picker.choose_engine()
+    def recipe_sha256(self) -> str:
+        """Identity of model and settings."""
+        return hash_recipe(self.picker, with_segmentation=self.with_segmentation)
+
+    def start(self, entries: tuple[TomogramEntry, ...]) -> Outcomes:
+        """Return the tomograms with what becomes of them, each when it is done.
+
+        Raises
+        ------
+        CryofindError
+            If the networks cannot be made ready.
+        """
+        devices = choose_devices(self.picker.config.predict, len(entries))
+        if len(devices) == 1:
+            return self._pick_here(entries, devices[0])
+        return self._pick_elsewhere(entries, devices)
+
+    def _pick_here(self, entries: tuple[TomogramEntry, ...], device: str) -> Outcomes:
+        picker = self.picker.on_device(device)
+        choice = picker.ready_networks.choice
+        logger.info("%s", choice.describe())
+        self.engine = choice.as_record()
+        # Measured once, before anything is read: how each tomogram is picked depends on its own size alone.
+        needs = MemoryNeeds.of(picker.ready_networks, picker.config.predict)
+        budget_bytes = main_memory_budget_bytes(picker.config.predict.memory_gigabytes)
+        picking = RunPicking(
+            self.out, picker, self.selection, self.with_segmentation, self.recipe_sha256, needs, budget_bytes
+        )
+        queue = Queue(entries, picking.may_read_ahead)
+        return run_overlapped(queue, Steps(picking.read, picking.pick, picking.write))
+
+    def _pick_elsewhere(self, entries: tuple[TomogramEntry, ...], devices: tuple[str, ...]) -> Outcomes:
+        from cryofind.pipeline.pick_processes import PickProcesses
+        from cryofind.pipeline.pick_worker import WorkOrder
+
+        config = self.picker.config
+        order = WorkOrder(
+            self.out,
+            self.selection,
+            self.with_segmentation,
+            self.recipe_sha256,
+            main_memory_budget_bytes(config.predict.memory_gigabytes) / len(devices),
+            self.picker.folders,
+            config,
+            entries,
+            logger.getEffectiveLevel(),
+        )
+        processes = PickProcesses(order, devices)
+        yield from processes.run()
+        self.engine = processes.engine
 
     def check_folder(self) -> None:
         """Refuse a folder that this job may not fill.
@@ -132,7 +186,7 @@ class _PickJob:
             If it is something else's, or of another model or recipe.
         """
         record = claim_folder(self.out, MADE_BY)
-        if record and record.get("recipe_sha256") != self.picking.recipe_sha256:
+        if record and record.get("recipe_sha256") != self.recipe_sha256:
             problem = "holds picks of another model, recipe or version of cryofind"
             raise OutputError(self.out, problem, "choose a new folder for --out")
 
@@ -181,12 +235,12 @@ class _PickJob:
         members = zip(self.picker.cards, self.picker.folders, strict=True)
         document = {
             "made_by": MADE_BY,
-            "recipe_sha256": self.picking.recipe_sha256,
+            "recipe_sha256": self.recipe_sha256,
             "finished": timestamp(),
             "seconds": round(seconds, 3),
             "environment": describe_environment(),
             "config": self.picker.config.model_dump(mode="json"),
-            "engine": self.engine.as_record(),
+            "engine": self.engine,
             "models": [
                 {
                     "name": card.name,

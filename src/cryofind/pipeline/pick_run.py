@@ -1,11 +1,9 @@
 """One tomogram of `cryofind pick`: read and prepared, picked, written."""
 
 import logging
-import math
 import shutil
-import time
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +22,44 @@ from cryofind.io import (
     write_probability_zarr,
     write_segmentation_zarr,
 )
-from cryofind.memory import read_free_bytes
 from cryofind.models import model_hash
 from cryofind.pipeline.column_plan import refuse_resampling, refuse_volumes
 from cryofind.pipeline.inputs import InputSelection
-from cryofind.pipeline.picked_runs import PICKS_NAME, PickedRun, ReadRun, Record, describe_run, read_finished
+from cryofind.pipeline.picked_runs import PICKS_NAME, Record, RunInProgress, describe_run, read_finished
 from cryofind.pipeline.picker import Picker, PickResult
 from cryofind.pipeline.records import RECORD_NAME, hash_document, hash_file
-from cryofind.pipeline.streaming import StreamedPicks, StreamedTomogram, pick_streamed, survey_for_streaming
-from cryofind.predict.device import main_memory_budget_bytes
-from cryofind.predict.needs import VOXEL_BYTES, MemoryNeeds
-from cryofind.types import LabelVolume, Picks, VoxelGrid
+from cryofind.pipeline.streaming import StreamedTomogram, pick_streamed, survey_for_streaming
+from cryofind.pipeline.timing import round_seconds, timed
+from cryofind.predict.needs import PREPARED_BYTES, MemoryNeeds
+from cryofind.preprocess import needs_resampling
+from cryofind.types import LabelVolume, Picks, ProbabilityVolume, Tomogram, VoxelGrid
 
 logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind pick"
 
-# What a tomogram that is read ahead may take of the free memory, so that the network, which counts on half of it, is
-# left what it wants.
-_SHARE_OF_FREE_MEMORY_AHEAD = 1 / 8
+# Settings that say where and with how much memory, not what is picked: another call may have others.
+_SETTINGS_OF_THE_COMPUTER = {"predict": {"device", "devices", "memory_gigabytes"}}
+
+
+@dataclass(frozen=True)
+class _Grids:
+    """Where the voxels of a tomogram lie in the file, and where the networks get them."""
+
+    stored: VoxelGrid
+    seen: VoxelGrid
+
+
+def hash_recipe(picker: Picker, *, with_segmentation: bool) -> str:
+    """Return the identity of a model and of the settings that decide what is picked."""
+    return hash_document(
+        {
+            "version": cryofind.__version__,
+            "models": [model_hash(folder) for folder in picker.folders],
+            "config": picker.config.model_dump(mode="json", exclude=_SETTINGS_OF_THE_COMPUTER),
+            "segmentation": with_segmentation,
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -59,45 +76,35 @@ class RunPicking:
         How to read.
     with_segmentation
         Whether to write label volumes.
+    recipe_sha256
+        Identity of model and settings (`hash_recipe`): with the voxels' hash it decides whether a result is still good.
+    needs
+        What the networks take in memory.
+    budget_bytes
+        Main memory that tomograms may take, all that is made of them included. It decides, with the size of each
+        tomogram alone, whether that is picked as a whole and whether the next one is read meanwhile.
     """
 
     out: Path
     picker: Picker
     selection: InputSelection
     with_segmentation: bool
-    _streamed: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
+    recipe_sha256: str
+    needs: MemoryNeeds
+    budget_bytes: float
 
-    @cached_property
-    def recipe_sha256(self) -> str:
-        """Identity of model and settings: with the voxels' hash it decides whether a result is still good."""
-        return hash_document(
-            {
-                "version": cryofind.__version__,
-                "models": [model_hash(folder) for folder in self.picker.folders],
-                "config": self.picker.config.model_dump(mode="json"),
-                "segmentation": self.with_segmentation,
-            }
-        )
-
-    @cached_property
-    def needs(self) -> MemoryNeeds:
-        """What the networks take in memory."""
-        return MemoryNeeds.of(self.picker.networks, self.picker.config.predict)
-
-    def may_read_ahead(self, entry: TomogramEntry) -> bool:
-        """Say whether memory allows a second tomogram beside the one that the network works on."""
-        if self._streamed:
-            return False  # all the memory is for the columns
+    def may_read_ahead(self, current: TomogramEntry, following: TomogramEntry) -> bool:
+        """Say whether memory allows the second tomogram beside the first one in the network's largest block."""
         try:
-            grid = self._read_grid(entry)
+            first, second = self._measure(current), self._measure(following)
         except CryofindError:
             return False  # said when its turn comes
-        if self.needs.whole_bytes(grid.shape_zyx) > self._budget_bytes():
-            return False
-        needed = VOXEL_BYTES * math.prod(grid.shape_zyx)
-        return needed <= _SHARE_OF_FREE_MEMORY_AHEAD * read_free_bytes()
+        if not (self._is_whole(first) and self._is_whole(second)):
+            return False  # all the memory is for the columns
+        beside = self.needs.reading_bytes(second.stored.shape_zyx, second.seen.shape_zyx)
+        return self.needs.picking_bytes(first.seen.shape_zyx, in_one_block=True) + beside <= self.budget_bytes
 
-    def read(self, entry: TomogramEntry) -> ReadRun:
+    def read(self, entry: TomogramEntry) -> RunInProgress[Tomogram | StreamedTomogram]:
         """Read one tomogram, and prepare it unless an earlier call's result still holds.
 
         One that is too large for memory is gone through once, and read again column by column while it is picked.
@@ -107,40 +114,57 @@ class RunPicking:
         CryofindError
             If it cannot be read or does not suit the model.
         """
-        self._streamed.clear()
-        grid = self._read_grid(entry)
-        budget_bytes = self._budget_bytes()
-        if self.needs.whole_bytes(grid.shape_zyx) > budget_bytes:
-            return self._survey(entry, grid, budget_bytes)
-        return self._read_whole(entry)
+        grids = self._measure(entry)
+        return self._read_whole(entry) if self._is_whole(grids) else self._survey(entry, grids)
 
-    def _budget_bytes(self) -> float:
-        return main_memory_budget_bytes(self.picker.config.predict.memory_gigabytes)
+    def _measure(self, entry: TomogramEntry) -> _Grids:
+        spacing_angstrom = self.picker.card.voxel_spacing_angstrom
+        stored = entry.read_grid(voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom)
+        is_resampled = needs_resampling(stored, spacing_angstrom, run=entry.run)
+        return _Grids(stored, stored.resampled(spacing_angstrom) if is_resampled else stored)
 
-    def _read_grid(self, entry: TomogramEntry) -> VoxelGrid:
-        return entry.read_grid(voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom)
+    def _whole_bytes(self, grids: _Grids) -> float:
+        return self.needs.whole_bytes(grids.stored.shape_zyx, grids.seen.shape_zyx)
 
-    def _read_whole(self, entry: TomogramEntry) -> ReadRun:
-        started = time.perf_counter()
-        tomogram = entry.read(
-            voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom,
-            allow_missing_chunks=self.selection.allow_missing_chunks,
-        )
-        grid = tomogram.grid
-        key = self._key(fingerprint_volume(tomogram.volume_zyx), grid)
-        finished = read_finished(self.out / "runs" / entry.run)
-        if finished is not None and finished["key"] == key:
-            return ReadRun(entry, grid, key, finished, {})
-        was_read = time.perf_counter()
-        # Nobody else holds these voxels.
-        prepared = self.picker.prepare(tomogram, may_overwrite=True)
-        seconds = {"read": was_read - started, "preprocess": time.perf_counter() - was_read}
-        return ReadRun(entry, grid, key, prepared, {stage: round(value, 3) for stage, value in seconds.items()})
+    def _is_whole(self, grids: _Grids) -> bool:
+        return self._whole_bytes(grids) <= self.budget_bytes
 
-    def _survey(self, entry: TomogramEntry, grid: VoxelGrid, budget_bytes: float) -> ReadRun:
+    def _read_whole(self, entry: TomogramEntry) -> RunInProgress[Tomogram | StreamedTomogram]:
+        seconds: dict[str, float] = {}
+        with timed(seconds, "read"):
+            tomogram = entry.read(
+                voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom,
+                allow_missing_chunks=self.selection.allow_missing_chunks,
+            )
+            grid = tomogram.grid
+            key = self._key(fingerprint_volume(tomogram.volume_zyx), grid)
+            finished = self._find_finished(entry, key)
+        if finished is not None:
+            return RunInProgress(entry, grid, key, finished, {})
+        with timed(seconds, "preprocess"):
+            # Nobody else holds these voxels.
+            prepared = self.picker.prepare(tomogram, may_overwrite=True)
+        return RunInProgress(entry, grid, key, prepared, seconds)
+
+    def _survey(self, entry: TomogramEntry, grids: _Grids) -> RunInProgress[Tomogram | StreamedTomogram]:
         """Go through a tomogram that is to be streamed."""
-        started = time.perf_counter()
-        whole_bytes, picker = self.needs.whole_bytes(grid.shape_zyx), self.picker
+        grid, seconds = grids.stored, dict[str, float]()
+        with timed(seconds, "survey"):
+            self._refuse_what_needs_the_whole(entry, grids)
+            source = open_source(
+                entry,
+                voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom,
+                allow_missing_chunks=self.selection.allow_missing_chunks,
+            )
+            fingerprint, content = survey_for_streaming(self.picker, source, self.needs, budget_bytes=self.budget_bytes)
+            key = self._key(fingerprint, grid)
+            finished = self._find_finished(entry, key)
+        if finished is not None:
+            return RunInProgress(entry, grid, key, finished, {})
+        return RunInProgress(entry, grid, key, content, seconds)
+
+    def _refuse_what_needs_the_whole(self, entry: TomogramEntry, grids: _Grids) -> None:
+        whole_bytes, picker = self._whole_bytes(grids), self.picker
         for setting, asked in (
             ("predict.keep_probabilities", picker.config.predict.keep_probabilities),
             ("--segmentation", self.with_segmentation),
@@ -148,20 +172,12 @@ class RunPicking:
             ("locate.method 'watershed'", picker.config.locate.method == "watershed"),
         ):
             if asked:
-                raise refuse_volumes(setting, run=entry.run, whole_bytes=whole_bytes, budget_bytes=budget_bytes)
-        refuse_resampling(grid, picker.card.voxel_spacing_angstrom, run=entry.run, whole_bytes=whole_bytes)
-        source = open_source(
-            entry,
-            voxel_spacing_angstrom=self.selection.voxel_spacing_angstrom,
-            allow_missing_chunks=self.selection.allow_missing_chunks,
-        )
-        fingerprint, content = survey_for_streaming(picker, source, self.needs, budget_bytes=budget_bytes)
-        key = self._key(fingerprint, grid)
+                raise refuse_volumes(setting, run=entry.run, whole_bytes=whole_bytes, budget_bytes=self.budget_bytes)
+        refuse_resampling(grids.stored, picker.card.voxel_spacing_angstrom, run=entry.run, whole_bytes=whole_bytes)
+
+    def _find_finished(self, entry: TomogramEntry, key: dict[str, Any]) -> Record | None:
         finished = read_finished(self.out / "runs" / entry.run)
-        if finished is not None and finished["key"] == key:
-            return ReadRun(entry, grid, key, finished, {})
-        self._streamed.add(entry.run)
-        return ReadRun(entry, grid, key, content, {"survey": round(time.perf_counter() - started, 3)})
+        return finished if finished is not None and finished["key"] == key else None
 
     def _key(self, volume_sha256: str, grid: VoxelGrid) -> dict[str, Any]:
         return {
@@ -170,7 +186,7 @@ class RunPicking:
             "grid": [list(grid.spacing_zyx_angstrom), list(grid.origin_zyx_angstrom)],
         }
 
-    def pick(self, run: ReadRun) -> PickedRun:
+    def pick(self, run: RunInProgress[Tomogram | StreamedTomogram]) -> RunInProgress[PickResult]:
         """Let the network and the location work on a tomogram; a finished one is kept as it is.
 
         Raises
@@ -180,17 +196,22 @@ class RunPicking:
         """
         if isinstance(run.content, dict):
             logger.info("%s: already picked, kept", run.entry.run)
-            return PickedRun(run.entry, run.grid, run.key, run.content, run.seconds)
-        result: PickResult | StreamedPicks
+            return run.holding(run.content)
         if isinstance(run.content, StreamedTomogram):
             result = pick_streamed(self.picker, run.content, self.needs)
         else:
-            result = self.picker.pick_prepared(run.content)
+            result = self._pick_whole(run.content)
         for note in result.notes:
             logger.info("%s: %s", run.entry.run, note)
-        return PickedRun(run.entry, run.grid, run.key, result, run.seconds)
+        return run.holding(result)
 
-    def write(self, run: PickedRun) -> Record:
+    def _pick_whole(self, prepared: Tomogram) -> PickResult:
+        room_bytes = self.budget_bytes - PREPARED_BYTES * prepared.volume_zyx.size
+        result = self.picker.pick_prepared(prepared, room_bytes=room_bytes)
+        keeps_prediction = self.picker.config.predict.keep_probabilities or self.with_segmentation
+        return result if keeps_prediction else replace(result, prediction=None)
+
+    def write(self, run: RunInProgress[PickResult]) -> Record:
         """Write what was picked; return the run's record.
 
         Raises
@@ -203,33 +224,22 @@ class RunPicking:
         name, result = run.entry.run, run.content
         folder = self.out / "runs" / name
         self._mark_folder()
-        self.forget(name)
+        forget_run(self.out, name, [spec.name for spec in self.picker.specs])
         result.picks.to_csv(folder / PICKS_NAME)
         self._write_overlay(name, run.grid, result.picks)
-        if isinstance(result, PickResult):
-            self._write_volumes(name, run.grid, result)
+        if result.probabilities is not None:
+            self._write_volumes(name, run.grid, result.probabilities)
         record = {
-            **describe_run(run.entry, run.grid, result.picks),
+            **describe_run(run.entry, run.grid, result.picks, result.engine),
             "key": run.key,
             "in_sample": any(run.key["volume_sha256"] in seen.volume_sha256 for seen in self.picker.seen_runs),
             "notes": list(result.notes),
-            **({"streamed": result.plan.as_record()} if isinstance(result, StreamedPicks) else {}),
-            "seconds": {**run.seconds, **result.seconds},
+            **({"streamed": result.plan.as_record()} if result.plan is not None else {}),
+            "seconds": round_seconds({**run.seconds, **result.seconds}),
             "picks_csv_sha256": hash_file(folder / PICKS_NAME),
         }
         write_json(folder / RECORD_NAME, record)
         return record
-
-    def forget(self, run: str) -> None:
-        """Remove what an earlier call left of a run that cannot be picked any more, or is about to be picked anew."""
-        if not run:
-            return
-        shutil.rmtree(self.out / "runs" / run, ignore_errors=True)
-        shutil.rmtree(self.out / "probabilities" / f"{run}.zarr", ignore_errors=True)
-        for spec in self.picker.specs:
-            picks_json_path(self.out, run, OWN_USER, OWN_SESSION, spec.name).unlink(missing_ok=True)
-        for labels in (self.out / "ExperimentRuns" / run).glob(f"Segmentations/*_{OWN_USER}_{OWN_SESSION}_*.zarr"):
-            shutil.rmtree(labels, ignore_errors=True)
 
     def _mark_folder(self) -> None:
         """Say whose folder it is before anything else is in it, so that a call that is cut off can go on."""
@@ -247,15 +257,27 @@ class RunPicking:
             objects=[spec.name for spec in self.picker.specs],
         )
 
-    def _write_volumes(self, run: str, grid: VoxelGrid, result: PickResult) -> None:
-        """Write what was asked for beside picks; else probabilities stay where they are."""
+    def _write_volumes(self, run: str, grid: VoxelGrid, probabilities: ProbabilityVolume) -> None:
+        """Write what was asked for beside picks."""
         if self.picker.config.predict.keep_probabilities:
-            write_probability_zarr(self.out / "probabilities" / f"{run}.zarr", result.probabilities)
+            write_probability_zarr(self.out / "probabilities" / f"{run}.zarr", probabilities)
         if self.with_segmentation:
-            self._write_segmentation(run, grid, self.picker.segment(result.probabilities, grid))
+            self._write_segmentation(run, grid, self.picker.segment(probabilities, grid))
 
     def _write_segmentation(self, run: str, grid: VoxelGrid, labels: LabelVolume) -> None:
         path = segmentation_zarr_path(
             self.out, run, grid.spacing_angstrom, OWN_USER, OWN_SESSION, "particles", is_multilabel=True
         )
         write_segmentation_zarr(path, labels)
+
+
+def forget_run(out: Path, run: str, objects: Sequence[str]) -> None:
+    """Remove what an earlier call left of a run that cannot be picked any more, or is about to be picked anew."""
+    if not run:
+        return
+    shutil.rmtree(out / "runs" / run, ignore_errors=True)
+    shutil.rmtree(out / "probabilities" / f"{run}.zarr", ignore_errors=True)
+    for name in objects:
+        picks_json_path(out, run, OWN_USER, OWN_SESSION, name).unlink(missing_ok=True)
+    for labels in (out / "ExperimentRuns" / run).glob(f"Segmentations/*_{OWN_USER}_{OWN_SESSION}_*.zarr"):
+        shutil.rmtree(labels, ignore_errors=True)

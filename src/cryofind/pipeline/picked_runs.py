@@ -2,23 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from cryofind.errors import OutputError
 from cryofind.io import TomogramEntry
-from cryofind.pipeline.picker import PickResult
 from cryofind.pipeline.records import hash_file, read_record
-from cryofind.pipeline.streaming import StreamedPicks, StreamedTomogram
-from cryofind.types import Picks, Tomogram, VoxelGrid
+from cryofind.predict import EngineChoice
+from cryofind.types import Picks, VoxelGrid
 
 PICKS_NAME = "picks.csv"
 
 Record = dict[str, Any]
 
 
+Content = TypeVar("Content")
+Other = TypeVar("Other")
+
+
 @dataclass(frozen=True, eq=False)
-class ReadRun:
-    """A tomogram ready for the network, or the record of an earlier call that holds for it.
+class RunInProgress(Generic[Content]):
+    """A tomogram between two steps.
 
     Parameters
     ----------
@@ -29,7 +32,7 @@ class ReadRun:
     key
         What decides whether a result is still good: recipe, voxels, grid.
     content
-        The prepared tomogram, or one that is too large to be read; the record, if the run is finished.
+        What the step before made of it; the record of an earlier call, if that holds for it.
     seconds
         Wall time of reading and preparing.
     """
@@ -37,19 +40,12 @@ class ReadRun:
     entry: TomogramEntry
     grid: VoxelGrid
     key: dict[str, Any]
-    content: Tomogram | StreamedTomogram | Record
+    content: Content | Record
     seconds: dict[str, float]
 
-
-@dataclass(frozen=True, eq=False)
-class PickedRun:
-    """What the network made of a tomogram, or the record that holds for it; parameters as of `ReadRun`."""
-
-    entry: TomogramEntry
-    grid: VoxelGrid
-    key: dict[str, Any]
-    content: PickResult | StreamedPicks | Record
-    seconds: dict[str, float]
+    def holding(self, content: Other | Record) -> "RunInProgress[Other]":
+        """Return the run with what the next step made of it."""
+        return RunInProgress(self.entry, self.grid, self.key, content, self.seconds)
 
 
 def read_finished(folder: Path) -> Record | None:
@@ -63,8 +59,8 @@ def read_finished(folder: Path) -> Record | None:
         return None
 
 
-def describe_run(entry: TomogramEntry, grid: VoxelGrid, picks: Picks) -> Record:
-    """Return what a record says of a run's tomogram and picks."""
+def describe_run(entry: TomogramEntry, grid: VoxelGrid, picks: Picks, engine: EngineChoice) -> Record:
+    """Return what a record says of a run's tomogram, of its picks and of what ran the networks."""
     chosen = picks.only_selected()
     return {
         "run": entry.run,
@@ -73,6 +69,7 @@ def describe_run(entry: TomogramEntry, grid: VoxelGrid, picks: Picks) -> Record:
         "shape_zyx": list(grid.shape_zyx),
         "spacing_zyx_angstrom": list(grid.spacing_zyx_angstrom),
         "origin_zyx_angstrom": list(grid.origin_zyx_angstrom),
+        "engine": engine.as_record(),
         "candidates": len(picks),
         "selected": {name: int((chosen.objects == name).sum()) for name in chosen.object_names},
     }

@@ -1,10 +1,9 @@
 """A model ready to pick: tomogram in, picks out."""
 
 import logging
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,12 @@ from torch import nn
 from cryofind.config import Config, load_config
 from cryofind.errors import ModelError
 from cryofind.models import ModelCard, SeenRun, find_model, load_model_folder
-from cryofind.pipeline.candidates import Prediction, find_candidates, predict_tomogram
+from cryofind.pipeline.candidates import Prediction, predict_tomogram
+from cryofind.pipeline.column_plan import ColumnPlan
 from cryofind.pipeline.ensembles import member_folders
+from cryofind.pipeline.timing import timed
 from cryofind.pipeline.tuning import Tuning
-from cryofind.predict import EngineChoice, choose_engine, segment_probabilities
+from cryofind.predict import EngineChoice, ReadyNetworks, segment_probabilities
 from cryofind.preprocess import preprocess_tomogram
 from cryofind.types import UNNAMED_RUN, LabelVolume, ParticleSpec, Picks, ProbabilityVolume, Tomogram, VoxelGrid
 
@@ -32,23 +33,29 @@ class PickResult:
     ----------
     picks
         Every candidate above the floor; `selected` marks those above the object's threshold.
-    prediction
-        What the network said.
     notes
         What was assumed, mended or found odd, a line each.
     seconds
         Wall time by stage.
+    engine
+        What ran the networks.
+    prediction
+        What the network said; None where it was not kept, or never in memory as a whole.
+    plan
+        How the tomogram was cut; None where it was picked as a whole.
     """
 
     picks: Picks
-    prediction: Prediction
     notes: tuple[str, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float]
+    engine: EngineChoice
+    prediction: Prediction | None = None
+    plan: ColumnPlan | None = None
 
     @property
-    def probabilities(self) -> ProbabilityVolume:
+    def probabilities(self) -> ProbabilityVolume | None:
         """What the network said, in main memory."""
-        return self.prediction.volume
+        return self.prediction.volume if self.prediction is not None else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +94,25 @@ class Picker:
         """What the model looks for, in channel order."""
         return self.card.specs()
 
-    def choose_engine(self) -> EngineChoice:
-        """Return what runs the networks on this computer.
+    @cached_property
+    def ready_networks(self) -> ReadyNetworks:
+        """The networks with what runs them on this computer, chosen once; their weights must stay as they are.
 
         Raises
         ------
         ConfigError
             If the device or engine that the recipe asks for is not there, or does not suit the precision.
         """
-        return choose_engine(self.networks, self.config.predict)
+        return ReadyNetworks.choose(self.networks, self.config.predict)
+
+    def on_device(self, device: str) -> "Picker":
+        """Return the picker with its networks on a device of that name, and nowhere else."""
+        predict = self.config.predict.model_copy(update={"device": device, "devices": "auto"})
+        return (
+            self
+            if predict == self.config.predict
+            else replace(self, config=self.config.model_copy(update={"predict": predict}))
+        )
 
     def pick(self, volume_zyx: NDArray[np.generic], *, voxel_spacing_angstrom: float, run: str = UNNAMED_RUN) -> Picks:
         """Pick the particles of one tomogram.
@@ -127,20 +144,34 @@ class Picker:
             If the voxel spacing is too far from the model's, or voxels are not finite.
         """
         seconds: dict[str, float] = {}
-        with _timed(seconds, "preprocess"):
+        with timed(seconds, "preprocess"):
             prepared = self.prepare(tomogram)
         result = self.pick_prepared(prepared)
         return replace(result, seconds={**seconds, **result.seconds})
 
-    def pick_prepared(self, prepared: Tomogram) -> PickResult:
-        """Pick the particles of a tomogram that `prepare` returned; errors as in `pick_tomogram`."""
+    def pick_prepared(self, prepared: Tomogram, *, room_bytes: float | None = None) -> PickResult:
+        """Pick the particles of a tomogram that `prepare` returned.
+
+        Parameters
+        ----------
+        prepared
+            The tomogram.
+        room_bytes
+            Main memory that networks on a CPU may take beside it; None: see `predict.memory_gigabytes`.
+
+        Raises
+        ------
+        CryofindError
+            As in `pick_tomogram`.
+        """
         seconds: dict[str, float] = {}
-        with _timed(seconds, "network"):
-            prediction = predict_tomogram(self.networks, prepared, self.specs, self.card.activation, self.config)
-        with _timed(seconds, "locate"):
+        with timed(seconds, "network"):
+            prediction = self._predict(prepared, room_bytes)
+        with timed(seconds, "locate"):
             candidates = prediction.find_picks(self.specs, self.config.locate)
             picks = Tuning(self.card.thresholds, self.card.calibration, {}).select(candidates)
-        return PickResult(picks, prediction, prepared.notes, seconds)
+        engine = prediction.engine or self.ready_networks.choice
+        return PickResult(picks, prepared.notes, seconds, engine, prediction)
 
     def prepare(self, tomogram: Tomogram, *, may_overwrite: bool = False) -> Tomogram:
         """Return a tomogram with the voxel spacing, grey values and contrast that the model expects.
@@ -157,7 +188,12 @@ class Picker:
 
     def find_candidates(self, tomogram: Tomogram) -> Picks:
         """Return a model's candidates with raw scores: before calibration and thresholds."""
-        return find_candidates(self.networks, self.prepare(tomogram), self.specs, self.card.activation, self.config)
+        return self._predict(self.prepare(tomogram)).find_picks(self.specs, self.config.locate)
+
+    def _predict(self, prepared: Tomogram, room_bytes: float | None = None) -> Prediction:
+        return predict_tomogram(
+            self.ready_networks, prepared, self.specs, self.card.activation, self.config, room_bytes=room_bytes
+        )
 
     def segment(self, probabilities: ProbabilityVolume, grid: VoxelGrid) -> LabelVolume:
         """Return the label volume of a tomogram with this grid."""
@@ -231,10 +267,3 @@ def _check_members_agree(cards: Sequence[ModelCard], folders: Sequence[Path]) ->
             if found != expected:
                 problem = f"{what} {found} differ from {expected} of {folders[0]}"
                 raise ModelError(folder, problem, "put only like models into an ensemble")
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    seconds[stage] = round(time.perf_counter() - started, 3)

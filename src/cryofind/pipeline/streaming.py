@@ -1,10 +1,8 @@
 """Picking a tomogram that is larger than memory: column by column, with the picks of the whole."""
 
 import logging
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +14,15 @@ from cryofind.locate import Candidates, settle_candidates
 from cryofind.models import OUTPUT_STRIDE
 from cryofind.pipeline.candidates import predict_tomogram
 from cryofind.pipeline.column_plan import ColumnPlan, plan_streaming
-from cryofind.pipeline.picker import Picker
+from cryofind.pipeline.picker import Picker, PickResult
 from cryofind.pipeline.survey import survey_tomogram
+from cryofind.pipeline.timing import timed
 from cryofind.pipeline.tuning import Tuning
 from cryofind.predict.columns import Column
 from cryofind.predict.needs import MemoryNeeds
 from cryofind.preprocess import Preparation
 from cryofind.progress import report_progress
-from cryofind.types import Picks, Tomogram, VoxelGrid
+from cryofind.types import Tomogram, VoxelGrid
 from cryofind.types.grid import IntTriple
 
 logger = logging.getLogger("cryofind")
@@ -39,16 +38,6 @@ class StreamedTomogram:
 
     source: TomogramSource
     preparation: Preparation
-    plan: ColumnPlan
-
-
-@dataclass(frozen=True, eq=False)
-class StreamedPicks:
-    """What came out of a streamed tomogram; `picks`, `notes` and `seconds` are those of `PickResult`."""
-
-    picks: Picks
-    notes: tuple[str, ...]
-    seconds: dict[str, float]
     plan: ColumnPlan
 
 
@@ -73,12 +62,12 @@ def survey_for_streaming(
     TomogramError
         If memory does not suffice, or the voxels do not suit (see `survey_tomogram`).
     """
-    plan = plan_streaming(source, needs, picker.config, budget_bytes=budget_bytes)
+    plan = plan_streaming(source, needs, picker.config, picker.specs, budget_bytes=budget_bytes)
     survey = survey_tomogram(source, picker.config.preprocess, polarity=picker.card.polarity)
     return survey.fingerprint, StreamedTomogram(source, survey.preparation, plan)
 
 
-def pick_streamed(picker: Picker, tomogram: StreamedTomogram, needs: MemoryNeeds) -> StreamedPicks:
+def pick_streamed(picker: Picker, tomogram: StreamedTomogram, needs: MemoryNeeds) -> PickResult:
     """Return the picks of a tomogram, of which one column at a time is in memory.
 
     Parameters
@@ -97,21 +86,21 @@ def pick_streamed(picker: Picker, tomogram: StreamedTomogram, needs: MemoryNeeds
     """
     source, plan = tomogram.source, tomogram.plan
     logger.info("run '%s': %s", source.run, plan.describe())
-    search = _Search(picker, tomogram, needs, dict.fromkeys(("read", "preprocess", "network", "locate"), 0.0))
+    search = _Search(picker, tomogram, needs)
     found = []
     with report_progress(f"stream {source.run}", len(plan.columns)) as progress:
         for column in plan.columns:
             found.append(search.search(column))
             progress.advance()
-    with _adding(search.seconds, "locate"):
+    with timed(search.seconds, "locate"):
         candidates = join_columns(found, source.grid)
         names = [spec.name for spec in picker.specs]
         settled = settle_candidates(
             candidates, names, picker.specs, picker.config.locate, run=source.run, grid=source.grid
         )
         picks = Tuning(picker.card.thresholds, picker.card.calibration, {}).select(settled)
-    seconds = {stage: round(value, 3) for stage, value in search.seconds.items()}
-    return StreamedPicks(picks, source.notes + tomogram.preparation.notes, seconds, plan)
+    notes = source.notes + tomogram.preparation.notes + search.describe_engines()
+    return PickResult(picks, notes, search.seconds, picker.ready_networks.choice, plan=plan)
 
 
 def join_columns(parts: Sequence[Candidates], grid: VoxelGrid) -> Candidates:
@@ -138,24 +127,31 @@ def join_columns(parts: Sequence[Candidates], grid: VoxelGrid) -> Candidates:
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """The columns of one tomogram, one after the other; `seconds` adds up by stage."""
+    """The columns of one tomogram, one after the other; `seconds` adds up by stage, `precisions` by column."""
 
     picker: Picker
     tomogram: StreamedTomogram
     needs: MemoryNeeds
-    seconds: dict[str, float]
+    seconds: dict[str, float] = field(default_factory=dict)
+    precisions: list[str] = field(default_factory=list)
 
     def search(self, column: Column) -> Candidates:
         """Return the candidates in the core of a column, and a little beyond."""
         picker = self.picker
         prepared = self._prepare(column)
-        with _adding(self.seconds, "network"):
+        with timed(self.seconds, "network"):
             config = self._config_for(prepared.grid.shape_zyx)
-            prediction = predict_tomogram(picker.networks, prepared, picker.specs, picker.card.activation, config)
-        with _adding(self.seconds, "locate"):
+            prediction = predict_tomogram(picker.ready_networks, prepared, picker.specs, picker.card.activation, config)
+        self.precisions.append(prediction.engine.precision if prediction.engine else "")
+        with timed(self.seconds, "locate"):
             found = prediction.locate(picker.specs, config.locate)
             places = self.tomogram.source.grid.indices_from_positions(found.positions_zyx_angstrom)
             return found.where(column.owns(places[:, 1:], margin_voxels=SEAM_VOXELS))
+
+    def describe_engines(self) -> tuple[str, ...]:
+        """Return a note if columns were predicted in a wider number type than chosen."""
+        wider = len(self.precisions) - self.precisions.count(self.picker.ready_networks.choice.precision)
+        return (f"{wider} of {len(self.precisions)} columns were predicted in float32",) if wider else ()
 
     def _prepare(self, column: Column) -> Tomogram:
         """Return a column as the network expects it."""
@@ -165,9 +161,9 @@ class _Search:
         grid = _cut_grid(source.grid, start, stop)
         voxels = np.empty(grid.shape_zyx, np.float32)
         for first, last in source.cut_pieces(start, stop):
-            with _adding(self.seconds, "read"):
+            with timed(self.seconds, "read"):
                 values = source.read_box(first, last)
-            with _adding(self.seconds, "preprocess"):
+            with timed(self.seconds, "preprocess"):
                 self._place(voxels, values, first, start)
         return Tomogram(source.run, voxels, grid, source.flavour)
 
@@ -200,10 +196,3 @@ def _cut_grid(grid: VoxelGrid, start_zyx: IntTriple, stop_zyx: IntTriple) -> Vox
     z, y, x = (stop - start for start, stop in zip(start_zyx, stop_zyx, strict=True))
     origin_z, origin_y, origin_x = (float(place) for place in grid.positions_from_indices(start_zyx))
     return replace(grid, shape_zyx=(z, y, x), origin_zyx_angstrom=(origin_z, origin_y, origin_x))
-
-
-@contextmanager
-def _adding(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    seconds[stage] += time.perf_counter() - started

@@ -125,7 +125,7 @@ def estimate_survey_bytes(source: TomogramSource, config: PreprocessConfig) -> f
         for part, length in zip(central_box(grid.shape_zyx), grid.shape_zyx, strict=True)
     )
     gathered = sampled * (source.dtype.itemsize + _STATISTICS_BYTES) + box * (source.dtype.itemsize + _BOX_BYTES)
-    return max(0.0, gathered - _NOT_COUNTED_BYTES) + source.chunk_bytes
+    return max(0.0, gathered - _NOT_COUNTED_BYTES) + source.reading_bytes(grid.shape_zyx)
 
 
 def _check_constant(source: TomogramSource, value: float, stride: int) -> None:

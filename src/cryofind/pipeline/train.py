@@ -31,6 +31,7 @@ from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_enviro
 from cryofind.pipeline.seen import is_seen
 from cryofind.pipeline.splits import Split, describe_goal, describe_shares, runs_to_judge_by, split_runs
 from cryofind.pipeline.tuning import Tuning, best_f_beta, fit_tuning, score_left_out, weigh_f_beta
+from cryofind.pipeline.volume_store import open_store
 from cryofind.scoring import format_score_table
 from cryofind.train import CropSampler, Loss, Validation, build_loss, train_network
 from cryofind.train.devices import parse_devices
@@ -90,11 +91,13 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
     if claim and claim.get("kind") != kind:
         problem = "holds a training of another kind (with or without --folds, or another --keep)"
         raise OutputError(request.out, problem, "choose a new --out")
-    if parse_devices(config.train.devices)[1] > 1 and request.folds:
+    processes = parse_devices(config.train.devices)[1]
+    if processes > 1 and request.folds:
         raise ConfigError("--folds", "works with one device at a time", "set train.devices=auto")
     check_weight_count(config.train, len(request.projects))
     initial = load_model_folder(find_model(request.init_model)) if request.init_model is not None else None
-    corpus = read_corpus(request.projects, request.selection, config)
+    store = open_store(request.out, config.train.memory_gigabytes, processes=processes)
+    corpus = read_corpus(request.projects, request.selection, config, store)
     trainer = _Trainer(request, config, corpus, initial)
     trainer.check()
     record = {"made_by": MADE_BY, "kind": kind}

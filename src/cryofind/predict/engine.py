@@ -6,27 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from cryofind.config import PredictConfig
-from cryofind.errors import ModelError, TomogramError
+from cryofind.errors import ModelError
 from cryofind.models import OUTPUT_STRIDE
 from cryofind.predict.augment_test import View, choose_views
-from cryofind.predict.device import memory_budget_bytes
-from cryofind.predict.engines import EngineChoice, choose_engine, load_ensemble
-from cryofind.predict.ensemble import Ensemble, average_logits, combine_multiples
-from cryofind.predict.tiling import (
-    IntTriple,
-    Tiling,
-    check_tile,
-    choose_tile,
-    cut_block,
-    halve_tile,
-    plan_tiling,
-)
+from cryofind.predict.engines import EngineChoice
+from cryofind.predict.ensemble import Ensemble, average_logits
+from cryofind.predict.ready import ReadyNetworks, is_out_of_memory, join_sizes, refuse_blocks
+from cryofind.predict.room import choose_block, find_room_bytes
+from cryofind.predict.tiling import IntTriple, Tiling, cut_block, halve_tile, plan_tiling
 from cryofind.progress import report_progress
 from cryofind.types import ProbabilityVolume, VoxelGrid
 
@@ -36,8 +28,6 @@ Activation = Literal["softmax", "sigmoid"]
 
 # Planes that the activation takes at a time: a few megabytes, so that they stay in the cache of the processor.
 PLANES_AT_A_TIME = 4
-# Kernels of cuDNN and others count elements of a feature map in 32 bits.
-MAX_ELEMENTS = 2**31 - 1
 
 
 def predict_probabilities(
@@ -53,7 +43,7 @@ def predict_probabilities(
     """Return the probability of every object in every cell of the stride-2 grid.
 
     The volume is padded by reflection to a multiple of the network's deepest stride and given to the network as a
-    whole if `config.memory_gigabytes` allows, else in overlapping blocks whose logits are blended by raised-cosine
+    whole if memory allows, else in overlapping blocks whose logits are blended by raised-cosine
     weights. Logits are averaged over networks and over views before the activation. If memory runs out
     nevertheless, smaller blocks are tried.
 
@@ -88,40 +78,61 @@ def predict_probabilities(
     ModelError
         If the networks do not fit each other, the objects, the activation or the engine, or give numbers that are not
         finite.
-    TomogramError
+    MemoryLimitError
         If memory does not suffice for the smallest block.
     """
     if volume_zyx.shape != grid.shape_zyx:
         raise ValueError(f"volume has shape {volume_zyx.shape}, its grid {grid.shape_zyx}")
-    probabilities = predict_tensor(
-        networks, volume_zyx, run=run, object_count=len(objects), activation=activation, config=config
+    ready = ReadyNetworks.choose(networks, config)
+    probabilities, _ = predict_tensor(
+        ready, volume_zyx, run=run, object_count=len(objects), activation=activation, config=config
     )
     return ProbabilityVolume(run, probabilities.cpu().numpy(), grid.coarsened(OUTPUT_STRIDE), tuple(objects))
 
 
 def predict_tensor(
-    networks: Sequence[nn.Module],
+    networks: ReadyNetworks,
     volume_zyx: NDArray[Any],
     *,
     run: str,
     object_count: int,
     activation: Activation,
     config: PredictConfig,
-) -> torch.Tensor:
+    room_bytes: float | None = None,
+) -> tuple[torch.Tensor, EngineChoice]:
     """Return the probabilities (object, z, y, x), float32, where they were computed: on a GPU they stay there.
 
-    Parameters, number of cells and errors are those of `predict_probabilities`; a volume that float16 cannot hold is
-    predicted in float32.
+    With them comes what computed them: a volume that float16 cannot hold is predicted in float32.
+
+    Parameters
+    ----------
+    networks
+        They serve for any number of volumes.
+    volume_zyx, run, activation
+        As in `predict_probabilities`.
+    object_count
+        Number of objects.
+    config
+        Memory, blocks, views; engine, precision and device are those of `networks`.
+    room_bytes
+        Main memory that networks on a CPU may take beside the volume. None: `config.memory_gigabytes` less the volume,
+        or half of what is free now. On a GPU it is half of what is free there.
+
+    Raises
+    ------
+    CryofindError
+        As in `predict_probabilities`.
     """
-    choice = choose_engine(networks, config)
-    predict = functools.partial(_predict, networks, volume_zyx, run, object_count, activation, config)
+    choice = networks.choice
+    predict = functools.partial(_predict, networks, volume_zyx, run, object_count, activation, config, room_bytes)
     try:
-        return predict(choice)
+        return predict(choice), choice
     except _NotFinite:
         if choice.precision != "fp16":
             raise
         logger.warning("run '%s': holds numbers too large for fp16, predicted in float32", run)
-    return predict(replace(choice, precision="float32"))
+    choice = replace(choice, precision="float32")
+    return predict(choice), choice
 
 
 class _NotFinite(ModelError):
@@ -129,50 +140,22 @@ class _NotFinite(ModelError):
 
 
 def _predict(
-    networks: Sequence[nn.Module],
+    networks: ReadyNetworks,
     volume_zyx: NDArray[Any],
     run: str,
     object_count: int,
     activation: Activation,
     config: PredictConfig,
+    room_bytes: float | None,
     choice: EngineChoice,
 ) -> torch.Tensor:
+    ensemble = networks.load(volume_zyx, subject=f"run '{run}'", choice=choice)
+    _check_channels(ensemble.channels, object_count, activation)
+    if room_bytes is None or ensemble.device.type == "cuda":
+        room_bytes = find_room_bytes(ensemble.device, volume_zyx.nbytes, config)
+    tile_zyx = choose_block(ensemble, _shape(volume_zyx), config, room_bytes)
     with torch.inference_mode():
-        ensemble = _prepare_or_refuse(networks, choice, volume_zyx, run)
-        _check_channels(ensemble.channels, object_count, activation)
-        tile_zyx = _choose_tile(ensemble, _shape(volume_zyx), config)
         return _predict_until_it_fits(ensemble, volume_zyx, tile_zyx, activation, config, run)
-
-
-def estimate_bytes(ensemble: Ensemble, shape_zyx: IntTriple, tile_zyx: IntTriple) -> float:
-    """Return the bytes that predicting a volume in blocks of that shape takes, beside the volume itself."""
-    whole = float(np.prod(shape_zyx)) / OUTPUT_STRIDE**3
-    layer = float(tile_zyx[0] * shape_zyx[1] * shape_zyx[2]) / OUTPUT_STRIDE**3
-    return float(np.prod(tile_zyx)) * ensemble.bytes_per_voxel() + 4 * ensemble.channels * (2 * layer + whole)
-
-
-def _prepare_or_refuse(
-    networks: Sequence[nn.Module], choice: EngineChoice, volume_zyx: NDArray[Any], run: str
-) -> Ensemble:
-    try:
-        return load_ensemble(networks, choice, volume_zyx)
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise _memory_error(run, choice.device, (2 * combine_multiples(networks),) * 3) from error
-
-
-def _choose_tile(ensemble: Ensemble, shape_zyx: IntTriple, config: PredictConfig) -> IntTriple:
-    if config.tile_zyx is not None:
-        return check_tile(config.tile_zyx, ensemble.multiple)
-    budget = memory_budget_bytes(config.memory_gigabytes, ensemble.device)
-    largest_map = max(ensemble.largest_map_per_voxel, 1.0)
-
-    def fits(tile_zyx: IntTriple) -> bool:
-        elements = float(np.prod(tile_zyx)) * largest_map
-        return elements <= MAX_ELEMENTS and estimate_bytes(ensemble, shape_zyx, tile_zyx) <= budget
-
-    return choose_tile(shape_zyx, overlap=config.tile_overlap, multiple=ensemble.multiple, fits=fits)
 
 
 def _predict_until_it_fits(
@@ -191,8 +174,8 @@ def _predict_until_it_fits(
         if probabilities is not None:
             return probabilities
         tile_zyx, next_tile = tiling.size_zyx, halve_tile(tiling.size_zyx, ensemble.multiple)
-        logger.warning("run '%s': out of memory in blocks of %s voxels", run, _join(tiling.size_zyx))
-    raise _memory_error(run, ensemble.device, tile_zyx)
+        logger.warning("run '%s': out of memory in blocks of %s voxels", run, join_sizes(tiling.size_zyx))
+    raise refuse_blocks(f"run '{run}'", ensemble.device, tile_zyx)
 
 
 def _predict_or_run_out(
@@ -206,7 +189,7 @@ def _predict_or_run_out(
     try:
         return _predict_in_blocks(ensemble, volume_zyx, tiling, views, activation, run)
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     # Outside the handler, whose traceback keeps the tensors of the failed attempt alive.
     if ensemble.device.type == "cuda":
@@ -299,25 +282,6 @@ def _check_channels(channels: int, object_count: int, activation: Activation) ->
         )
 
 
-def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    message = str(error).lower()
-    return "out of memory" in message or "can't allocate memory" in message or "not enough memory" in message
-
-
-def _memory_error(run: str, device: torch.device, tile_zyx: IntTriple) -> TomogramError:
-    return TomogramError(
-        f"run '{run}'",
-        f"memory on {device} does not suffice for blocks of {_join(tile_zyx)} voxels",
-        "end other programs, set predict.device to cpu, or take a smaller network",
-    )
-
-
 def _shape(volume_zyx: NDArray[Any]) -> IntTriple:
     z, y, x = volume_zyx.shape
     return z, y, x
-
-
-def _join(sizes: IntTriple) -> str:
-    return " x ".join(str(size) for size in sizes)

@@ -83,7 +83,7 @@ def choose_engine(networks: Sequence[nn.Module], config: PredictConfig) -> Engin
     Raises
     ------
     ConfigError
-        If the device or engine is not there, or engine, precision and device do not go together.
+        If the device or engine is not there or cannot be loaded, or engine, precision and device do not go together.
     ModelError
         If OpenVINO is asked for and cannot run a network.
     """
@@ -177,7 +177,7 @@ def _choose_for_cpu(networks: Sequence[nn.Module], precision: Precision, device:
         return EngineChoice("torch", precision, device, "OpenVINO is not installed")
     try:
         _convert_all(networks)
-    except ModelError as error:
+    except (ModelError, ConfigError) as error:
         return EngineChoice("torch", precision, device, error.problem)
     return EngineChoice("openvino", precision, device, "fastest for these networks on this CPU")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cryofind.errors import ConfigError
 from cryofind.predict.tiling import IntTriple
 
 
@@ -26,9 +27,11 @@ def convert_traced(traced: torch.jit.ScriptModule, block: torch.Tensor) -> Any:
     ------
     RuntimeError
         If OpenVINO lacks an operation, or fails otherwise.
+    ConfigError
+        If OpenVINO cannot be loaded.
     """
     openvino = import_openvino()
-    failure: type[Exception] = importlib.import_module("openvino.frontend").OpConversionFailure
+    failure: type[Exception] = _import_or_refuse("openvino.frontend").OpConversionFailure
     try:
         with _with_root_logger_kept():
             return openvino.convert_model(traced, example_input=block)
@@ -49,20 +52,42 @@ def _with_root_logger_kept() -> Iterator[None]:
 
 
 def import_openvino() -> ModuleType:
-    """Return the library."""
+    """Return the library.
+
+    Raises
+    ------
+    ConfigError
+        If it is installed but cannot be loaded.
+    """
     with _without_telemetry():
-        return importlib.import_module("openvino")
+        return _import_or_refuse("openvino")
 
 
 def import_nncf() -> ModuleType:
-    """Return nncf, which quantizes networks, silent below errors."""
+    """Return nncf, which quantizes networks, silent below errors; errors as of `import_openvino`."""
     with _without_telemetry():
         # It replaces the class of every later logger.
         logger_class = logging.getLoggerClass()
-        nncf = importlib.import_module("nncf")
-        logging.setLoggerClass(logger_class)
+        try:
+            nncf = _import_or_refuse("nncf")
+        finally:
+            logging.setLoggerClass(logger_class)
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
+
+
+def _import_or_refuse(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        # Such as a shared library of its that is missing, or was built for another system.
+        lines = str(error).strip().splitlines()
+        why = lines[0] if lines else type(error).__name__
+        raise ConfigError(
+            "predict.engine",
+            f"{module} is installed but cannot be loaded ({why})",
+            "pip install --force-reinstall 'cryofind[openvino]', or set predict.engine to torch",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Random changes of training crops."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -44,62 +45,53 @@ def draw_lattice_matrix(config: AugmentConfig, random: Generator) -> Floats:
     return np.asarray(np.diag(signs) @ np.linalg.matrix_power(quarter, turns) + 0.0)
 
 
-def change_intensity(
-    volume_zyx: NDArray[np.float32],
-    config: AugmentConfig,
-    random: Generator,
-    *,
-    deviation: float,
-    out: NDArray[np.float32],
-) -> None:
-    """Write grey values scaled, shifted and with Gaussian noise.
+class Intensity(NamedTuple):
+    """How the grey values of a crop change: x `factor` + `shift` + noise of standard deviation `noise_deviation`."""
+
+    factor: float
+    shift: float
+    noise_deviation: float
+
+
+def draw_intensity(config: AugmentConfig, random: Generator, *, deviation: float) -> Intensity:
+    """Return a random change of grey values.
 
     Parameters
     ----------
-    volume_zyx
-        A crop, float32; not changed.
     config
         Ranges; noise and shift in standard deviations.
     random
         Source of chance.
     deviation
         Standard deviation of the grey values of the crop's tomogram.
-    out
-        Contiguous float32 array of the crop's shape, which takes the result.
     """
-    factor = np.float32(1 + random.uniform(-config.intensity_scale, config.intensity_scale))
-    shift = np.float32(random.uniform(-config.intensity_shift, config.intensity_shift) * deviation)
-    sigma = np.float32(random.uniform(0, config.noise_sigma) * deviation)
-    if sigma > 0:
-        random.standard_normal(out=out, dtype=np.float32)
-        out *= sigma
-        out += shift
-        out += volume_zyx * factor
-    else:
-        np.multiply(volume_zyx, factor, out=out)
-        out += shift
+    factor = 1 + random.uniform(-config.intensity_scale, config.intensity_scale)
+    shift = random.uniform(-config.intensity_shift, config.intensity_shift) * deviation
+    return Intensity(factor, shift, random.uniform(0, config.noise_sigma) * deviation)
 
 
-def mix_crops(arrays: tuple[NDArray[np.float32], ...], probability: float, random: Generator) -> None:
-    """Mix crops of a batch in place, each with another by a share drawn from Beta(1, 1) (arXiv 1710.09412).
+def draw_mixing(count: int, probability: float, random: Generator) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return with which other crop each is mixed and by which share of itself, from Beta(1, 1) (arXiv 1710.09412).
 
     Parameters
     ----------
-    arrays
-        Images, values and weights, each with the crop as its first axis; all are mixed by the same shares.
+    count
+        Number of crops B.
     probability
-        Chance of each crop to be mixed.
+        Chance of each crop to be mixed; the share of the others is 1.
     random
         Source of chance.
+
+    Returns
+    -------
+    partners, shares
+        Shape (B,); empty if no crop can be mixed.
     """
-    count = len(arrays[0])
     if probability <= 0 or count < 2:
-        return
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     partners = (np.arange(count) + random.integers(1, count, size=count)) % count
-    shares = np.where(random.random(count) < probability, random.beta(1.0, 1.0, size=count), 1.0).astype(np.float32)
-    for array in arrays:
-        share = shares.reshape(-1, *[1] * (array.ndim - 1))
-        array[...] = share * array + (1 - share) * array[partners]
+    shares = np.where(random.random(count) < probability, random.beta(1.0, 1.0, size=count), 1.0)
+    return partners, shares.astype(np.float32)
 
 
 def find_free_place(

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, sparse
 
@@ -33,7 +34,7 @@ class CropMap:
     source_centre_zyx: Floats
     shape_zyx: IntTriple
 
-    @property
+    @cached_property
     def crop_centre_zyx(self) -> Floats:
         """Fractional index of the centre of the crop, shape (3,)."""
         return (np.asarray(self.shape_zyx, dtype=np.float64) - 1) / 2
@@ -62,13 +63,13 @@ class CropMap:
         offsets = np.asarray(indices_zyx, dtype=np.float64) - self.source_centre_zyx
         return np.asarray(offsets @ np.linalg.inv(self.matrix_zyx).T + self.crop_centre_zyx)
 
+    @cached_property
     def source_bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return first and last + 1 source index, zyx, of the box that holds every voxel of the crop."""
-        corners = np.stack(np.meshgrid(*[(0, size - 1) for size in self.shape_zyx], indexing="ij"), axis=-1)
-        reached = self.source_from_crop(corners.reshape(-1, 3))
+        """First and last + 1 source index, zyx, of the box that holds every voxel of the crop."""
+        reach = np.abs(self.matrix_zyx) @ self.crop_centre_zyx
         # A hair inside, lest rounding errors add a layer of voxels to an exact box.
-        starts = np.floor(reached.min(axis=0) + 1e-6).astype(np.int64)
-        stops = np.ceil(reached.max(axis=0) - 1e-6).astype(np.int64) + 1
+        starts = np.floor(self.source_centre_zyx - reach + 1e-6).astype(np.int64)
+        stops = np.ceil(self.source_centre_zyx + reach - 1e-6).astype(np.int64) + 1
         return starts, np.maximum(stops, starts + 1)
 
 
@@ -131,12 +132,13 @@ def cut_crop(volume_zyx: NDArray[Any], crop_map: CropMap, *, order: int = 1) -> 
     ndarray of shape `crop_map.shape_zyx`
         A view where voxels need no resampling and the volume is float32.
     """
-    starts, stops = crop_map.source_bounds()
+    starts, stops = crop_map.source_bounds
     box = read_box(volume_zyx, starts, stops)
-    if order == 1:
-        box = box.astype(np.float32, copy=False)
     if crop_map.is_lattice:
-        return _turn_box(box, crop_map.matrix_zyx)
+        turned = _turn_box(box, crop_map.matrix_zyx)
+        return widen(turned) if order == 1 else turned
+    if order == 1:
+        box = widen(box)
     first = crop_map.source_from_crop(np.zeros(3)) - starts
     matrix = crop_map.matrix_zyx
     if order == 1 and not matrix[0, 1:].any() and not matrix[1:, 0].any():
@@ -144,6 +146,15 @@ def cut_crop(volume_zyx: NDArray[Any], crop_map: CropMap, *, order: int = 1) -> 
     if box.dtype == np.bool_:
         return _resample(box.view(np.uint8), matrix, first, crop_map.shape_zyx, order).view(np.bool_)
     return _resample(box, matrix, first, crop_map.shape_zyx, order)
+
+
+def widen(volume_zyx: NDArray[Any]) -> NDArray[np.float32]:
+    """Return grey values as float32, the array itself if they are; half precision is widened by torch, much faster."""
+    if volume_zyx.dtype != np.float16:
+        return volume_zyx.astype(np.float32, copy=False)
+    contiguous = np.array(volume_zyx, order="C")  # a copy: torch takes neither mirrored nor read-only arrays
+    widened: NDArray[np.float32] = torch.from_numpy(contiguous).float().numpy()
+    return widened
 
 
 def read_box(volume_zyx: NDArray[Any], starts_zyx: ArrayLike, stops_zyx: ArrayLike) -> NDArray[Any]:
@@ -168,7 +179,7 @@ def find_outside(crop_map: CropMap, volume_shape_zyx: IntTriple, *, stride: int 
     -------
     ndarray of bool, shape of the crop / stride, or None
     """
-    starts, stops = crop_map.source_bounds()
+    starts, stops = crop_map.source_bounds
     if (starts >= 0).all() and (stops <= np.asarray(volume_shape_zyx)).all():
         return None
     z, y, x = (np.arange(size // stride) * stride + (stride - 1) / 2 for size in crop_map.shape_zyx)
@@ -215,8 +226,9 @@ def _resample_about_z(
     np.add.at(along_z, (np.arange(shape_zyx[0]), np.minimum(below + 1, depth - 1)), share)
     in_plane = _plane_weights(matrix_zyx[1:, 1:], first_zyx[1:], (height, width), shape_zyx[1:])
     columns = in_plane @ np.ascontiguousarray(box_zyx.reshape(depth, -1).T)
-    resampled: NDArray[np.float32] = (along_z @ columns.T).reshape(shape_zyx)
-    return resampled
+    # By torch, which works in one thread here: numpy's would take the cores from the network.
+    resampled: NDArray[np.float32] = (torch.from_numpy(along_z) @ torch.from_numpy(columns).T).numpy()
+    return resampled.reshape(shape_zyx)
 
 
 def _plane_weights(

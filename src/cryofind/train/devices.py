@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
@@ -83,6 +84,11 @@ def parse_devices(text: str) -> tuple[Literal["cpu", "cuda"], int]:
 def name_precision(dtype: torch.dtype) -> FabricPrecision:
     """Return Fabric's name for training in bfloat16 (with weights in float32) or in float32."""
     return "bf16-mixed" if dtype == torch.bfloat16 else "32-true"
+
+
+def synchronize_with(device: torch.device) -> Callable[[], None] | None:
+    """Return what waits until a device has done all that it was asked for; None for a CPU, which works at once."""
+    return partial(torch.cuda.synchronize, device) if device.type == "cuda" else None
 
 
 def find_shallow_convolution(network: nn.Module, crop_zyx: tuple[int, int, int]) -> str | None:

@@ -26,12 +26,25 @@ from cryofind.train.checkpoint import (
     save_checkpoint,
     unpack_tensors,
 )
-from cryofind.train.devices import STOP_SIGNALS, catch_interruption, exit_code_of, start_fabric
+from cryofind.train.devices import STOP_SIGNALS, catch_interruption, exit_code_of, start_fabric, synchronize_with
 from cryofind.train.ema import MovingAverage
 from cryofind.train.losses import mask_unlabelled
 from cryofind.train.metrics import MetricsFile
-from cryofind.train.prefetch import BatchArrays, Sampler, prefetch_batches
+from cryofind.train.prefetch import ReadyBatch, Sampler, prefetch_batches
+from cryofind.train.preparing import group_parameters, lay_out_channels_last
+from cryofind.train.results import Loss, TrainResult, Validation
 from cryofind.train.schedule import learning_rate_at
+from cryofind.train.timing import (
+    BACKWARD,
+    CHECKPOINTS,
+    FORWARD,
+    OTHER,
+    STEP,
+    VALIDATION,
+    WAITING,
+    Stopwatch,
+    report_times,
+)
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -43,53 +56,7 @@ METRICS_NAME = "metrics.jsonl"
 MAX_SKIPPED_IN_A_ROW = 10
 # Settings that do not change what is learnt: a training may go on with others.
 _FREE_STAGES = {"predict", "tune"}
-_FREE_TRAIN_FIELDS = {"devices", "checkpoint_every"}
-
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What a validation found.
-
-    Parameters
-    ----------
-    score
-        The number to choose the best weights by, such as the weighted F-beta; higher is better.
-    objects
-        The same by object.
-    """
-
-    score: float
-    objects: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class TrainResult:
-    """What a training gives.
-
-    Parameters
-    ----------
-    network
-        The network with averaged weights, in eval mode on the CPU.
-    best_step
-        Steps after which it had these weights.
-    best_score
-        Their validation score; None when there was no validation.
-    history
-        Path of `metrics.jsonl`.
-    skipped_steps
-        Steps left out because their loss or gradient was not finite.
-    is_main_process
-        False in the helper processes of a training on several devices, which must write nothing.
-    """
-
-    network: nn.Module
-    best_step: int
-    best_score: float | None
-    history: Path
-    skipped_steps: int = 0
-    is_main_process: bool = True
+_FREE_TRAIN_FIELDS = {"devices", "checkpoint_every", "memory_gigabytes", "profile"}
 
 
 @dataclass(eq=False)
@@ -104,6 +71,7 @@ class _Training:
     optimizer: torch.optim.Optimizer
     average: MovingAverage
     identity: dict[str, Any]
+    stopwatch: Stopwatch
     step: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
@@ -128,7 +96,7 @@ def train_network(
     Parameters
     ----------
     sampler
-        Gives the batch of every (step, rank); drawn in a background thread.
+        Gives the batch of every (step, rank); asked in the background.
     network
         The network to train, changed in place; see `cryofind.models.build_network`.
     config
@@ -185,27 +153,13 @@ def _prepare(
     network: nn.Module, config: Config, loss: Loss, object_names: Sequence[str], data: Mapping[str, Any]
 ) -> _Training:
     fabric = start_fabric(config.train, network)
-    _lay_out_channels_last(network.train())
-    optimizer = torch.optim.AdamW(_group_parameters(network, config.train.weight_decay), lr=config.train.learning_rate)
+    lay_out_channels_last(network.train())
+    optimizer = torch.optim.AdamW(group_parameters(network, config.train.weight_decay), lr=config.train.learning_rate)
     wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
     average = MovingAverage(network, config.train.ema_decay)
     identity = _describe_training(config, object_names, data, fabric.world_size)
-    return _Training(fabric, config, loss, network, wrapped, wrapped_optimizer, average, identity)
-
-
-def _lay_out_channels_last(network: nn.Module) -> None:
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    for parameter in network.parameters():
-        if parameter.ndim > 1 and parameter[0, 0].numel() == 1:
-            # the strides of a 1x1x1 kernel are ambiguous; DDP warns unless they are those of its gradient
-            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
-
-
-def _group_parameters(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    kernels = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    stopwatch = Stopwatch(synchronize_with(fabric.device) if config.train.profile else None)
+    return _Training(fabric, config, loss, network, wrapped, wrapped_optimizer, average, identity, stopwatch)
 
 
 def _describe_training(
@@ -241,21 +195,30 @@ def _run(
     out: Path,
     history: MetricsFile | None,
 ) -> None:
-    settings = training.config.train
-    batches = prefetch_batches(sampler, training.step, settings.steps, rank=training.fabric.global_rank)
+    settings, fabric, stopwatch = training.config.train, training.fabric, training.stopwatch
+    batches = prefetch_batches(
+        sampler, training.step, settings.steps, rank=fabric.global_rank, device=torch.device(fabric.device)
+    )
+    stopwatch.start()
     with catch_interruption() as read_signal, report_progress("training", settings.steps) as progress:
         progress.advance(training.step)
         try:
             for batch in batches:
+                stopwatch.lap(WAITING)
                 values, signal_number = _take_step(training, batch, read_signal)
                 if history is not None:
                     history.append(training.step, values)
+                progress.advance(note=f"loss {values['loss']:.4f}")
+                stopwatch.lap(OTHER)
                 is_last = training.step == settings.steps
                 if validate is not None and (is_last or training.step % settings.validate_every == 0):
                     _validate(training, validate, history)
+                    stopwatch.lap(VALIDATION)
                 if signal_number or is_last or training.step % settings.checkpoint_every == 0:
+                    if history is not None:
+                        history.append(training.step, stopwatch.shares())
                     _save(training, out / CHECKPOINTS_NAME)
-                progress.advance(note=f"loss {values['loss']:.4f}")
+                    stopwatch.lap(CHECKPOINTS)
                 if signal_number and not is_last:
                     logger.warning("stopped after step %d; the same command goes on from there", training.step)
                     raise SystemExit(exit_code_of(signal_number))
@@ -263,9 +226,10 @@ def _run(
             batches.close()
 
 
-def _take_step(training: _Training, batch: BatchArrays, read_signal: Callable[[], int]) -> tuple[dict[str, float], int]:
+def _take_step(training: _Training, batch: ReadyBatch, read_signal: Callable[[], int]) -> tuple[dict[str, float], int]:
     """Take one step; return what it measured, and the signal that asks to stop after it (0: none)."""
-    fabric, settings = training.fabric, training.config.train
+    fabric, settings, stopwatch = training.fabric, training.config.train, training.stopwatch
+    stopwatch.count_step(batch.seconds)
     rate = learning_rate_at(training.step, settings)
     for group in training.optimizer.param_groups:
         group["lr"] = rate
@@ -273,6 +237,7 @@ def _take_step(training: _Training, batch: BatchArrays, read_signal: Callable[[]
     torch.manual_seed(_derive_seed(settings.seed, training.step, fabric.global_rank))
     buffers = [buffer.clone() for buffer in training.network.buffers()]
     loss = _compute_loss(training, batch)
+    stopwatch.lap(FORWARD)
     training.optimizer.zero_grad()
     fabric.backward(loss)
     norm = fabric.clip_gradients(
@@ -280,6 +245,7 @@ def _take_step(training: _Training, batch: BatchArrays, read_signal: Callable[[]
     )
     loss_value, signal_number = _agree(fabric, loss, read_signal())
     norm_value = float(norm) if norm is not None else math.nan
+    stopwatch.lap(BACKWARD)
     training.step += 1
     if math.isfinite(loss_value) and math.isfinite(norm_value):
         training.optimizer.step()
@@ -287,13 +253,13 @@ def _take_step(training: _Training, batch: BatchArrays, read_signal: Callable[[]
         training.skipped_in_a_row = 0
     else:
         _skip_step(training, buffers)
+    stopwatch.lap(STEP)
     return {"loss": loss_value, "gradient_norm": norm_value, "learning_rate": rate}, signal_number
 
 
-def _compute_loss(training: _Training, batch: BatchArrays) -> Tensor:
-    settings = training.config.train
-    images, values, weights = (_to_device(training.fabric, a) for a in (batch.images, batch.values, batch.weights))
-    logits = training.wrapped(images.contiguous(memory_format=torch.channels_last_3d)).float()
+def _compute_loss(training: _Training, batch: ReadyBatch) -> Tensor:
+    settings, values, weights = training.config.train, batch.values, batch.weights
+    logits = training.wrapped(batch.images.contiguous(memory_format=torch.channels_last_3d)).float()
     if training.step >= settings.unlabelled_after * settings.steps:
         weights = mask_unlabelled(
             logits.detach(),
@@ -303,11 +269,6 @@ def _compute_loss(training: _Training, batch: BatchArrays) -> Tensor:
             activation=training.config.model.activation,
         )
     return training.loss(logits, values, weights)
-
-
-def _to_device(fabric: "Fabric", array: np.ndarray[Any, Any]) -> Tensor:
-    moved: Tensor = fabric.to_device(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)))
-    return moved
 
 
 def _agree(fabric: "Fabric", loss: Tensor, signal_number: int) -> tuple[float, int]:
@@ -364,7 +325,9 @@ def _save(training: _Training, folder: Path) -> None:
 
 
 def _finish(training: _Training, out: Path) -> TrainResult:
-    network = training.average.network
+    network, times = training.average.network, training.stopwatch.read()
+    if training.fabric.is_global_zero and times.steps:
+        report_times(times)
     if training.fabric.world_size > 1:
         # only the main process validates
         best = (training.best_step, training.best_score, training.best_tensors)
@@ -379,6 +342,7 @@ def _finish(training: _Training, out: Path) -> TrainResult:
         history=out / METRICS_NAME,
         skipped_steps=training.skipped,
         is_main_process=training.fabric.is_global_zero,
+        times=times,
     )
 
 

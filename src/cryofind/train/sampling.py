@@ -2,30 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.random import SFC64, Generator
 from numpy.typing import NDArray
 
 from cryofind.config import AugmentConfig, TargetConfig, TrainConfig
-from cryofind.errors import ConfigError, PicksError, advise_known_names
 from cryofind.models import OUTPUT_STRIDE
 from cryofind.targets import TrainingTarget, average_blocks, draw_targets, mark_near_picks, targets_from_labels
 from cryofind.train.augment import (
     PASTE_EDGE_FACTOR,
-    change_intensity,
+    draw_intensity,
     draw_lattice_matrix,
     draw_matrix,
+    draw_mixing,
     find_free_place,
-    mix_crops,
     paste_patch,
 )
+from cryofind.train.changes import (
+    NOISE_WINDOWS,
+    BatchTensors,
+    CropChange,
+    DrawnBatch,
+    apply_changes,
+    gather_changes,
+)
 from cryofind.train.crop_map import CropMap, Floats, cut_crop, find_outside, place_crop
-from cryofind.train.mixing import check_learnt_projects, project_shares_at
+from cryofind.train.fit_of_options import check_options
+from cryofind.train.mixing import project_shares_at
 from cryofind.train.runs import RunPool, TrainingRun, gather_pools
-from cryofind.train.spectrum import change_spectrum
+from cryofind.train.spectrum import draw_gains
 from cryofind.types import ParticleSpec, VoxelGrid
+from cryofind.types.grid import FloatTriple, IntTriple
 
 __all__ = ["Batch", "CropSampler", "TrainingRun"]
 
@@ -99,7 +110,7 @@ class CropSampler:
         specs: Sequence[ParticleSpec],
         seed: int | None = None,
     ) -> None:
-        _check_options(runs, config, augment, targets, specs)
+        check_options(runs, config, augment, targets, specs)
         self._runs = tuple(runs)
         self._config = config
         self._augment = augment
@@ -115,27 +126,50 @@ class CropSampler:
 
     def sample(self, step: int, rank: int = 0) -> Batch:
         """Return the batch of a step for one of several processes."""
-        random = Generator(SFC64([self._seed, step, rank]))  # the fastest for noise
-        count = self._config.batch_size
-        shape = self._config.crop_zyx
-        cells = tuple(size // OUTPUT_STRIDE for size in shape)
-        images = np.empty((count, 1, *shape), dtype=np.float32)
-        values = np.empty((count, self._object_count, *cells), dtype=np.float32)
-        weights = np.empty((count, *cells), dtype=np.float32)
-        shares = project_shares_at(step, self._config)
-        for crop in range(count):
-            pool = self._choose_pool(shares, random)
-            target = self._draw_crop(pool, random, images[crop, 0])
-            values[crop], weights[crop] = target.values, target.weights
-        mix_crops((images, values, weights), self._augment.mixup_probability, random)
+        images, values, weights = (tensor.numpy() for tensor in apply_changes(self.draw(step, rank)))
         return Batch(images, values, weights)
+
+    def draw(self, step: int, rank: int = 0, out: BatchTensors | None = None) -> DrawnBatch:
+        """Return the batch of a step on the CPU, its grey values as they are in the tomograms, and their changes.
+
+        `out` is a batch of this sampler that nobody needs any more, to be written over.
+        """
+        random = Generator(SFC64([self._seed, step, rank]))
+        crops = self._make_room() if out is None else out
+        images, values, weights = (tensor.numpy() for tensor in crops)
+        shares = project_shares_at(step, self._config)
+        drawn = []
+        for crop in range(len(images)):
+            pool = self._choose_pool(shares, random)
+            target, deviation = self._draw_crop(pool, random, images[crop, 0])
+            values[crop], weights[crop] = target.values, target.weights
+            drawn.append(self._draw_change(deviation, random))
+        mixing = draw_mixing(len(images), self._augment.mixup_probability, random)
+        return DrawnBatch(crops, gather_changes(drawn, mixing))
+
+    def _make_room(self) -> BatchTensors:
+        count, shape = self._config.batch_size, self._config.crop_zyx
+        cells = tuple(size // OUTPUT_STRIDE for size in shape)
+        return BatchTensors(
+            images=torch.empty(count, 1, *shape),
+            values=torch.empty(count, self._object_count, *cells),
+            weights=torch.empty(count, *cells),
+        )
+
+    def _draw_change(self, deviation: float, random: Generator) -> CropChange:
+        # No number is drawn where nothing can come of it, so that what a seed gives stays.
+        augment = self._augment
+        intensity = draw_intensity(augment, random, deviation=deviation)
+        starts = random.integers(NOISE_WINDOWS, size=2) if augment.noise_sigma else None
+        is_filtered = bool(augment.spectrum_probability) and random.random() < augment.spectrum_probability
+        return CropChange(intensity, starts, draw_gains(augment.spectrum_sigma, random) if is_filtered else None)
 
     def _choose_pool(self, shares: Floats, random: Generator) -> RunPool:
         # Without weights there is one pool, and no random number is spent on it.
         return self._pools[int(random.choice(len(shares), p=shares)) if len(shares) else 0]
 
-    def _draw_crop(self, pool: RunPool, random: Generator, image: NDArray[np.float32]) -> TrainingTarget:
-        """Fill `image` with a random crop and return its target."""
+    def _draw_crop(self, pool: RunPool, random: Generator, image: NDArray[np.float32]) -> tuple[TrainingTarget, float]:
+        """Fill `image` with a random crop; return its target, and the deviation of its tomogram's grey values."""
         row, crop_map = self._draw_map(pool, random)
         run = self._runs[row]
         volume = cut_crop(run.volume_zyx, crop_map)
@@ -143,12 +177,8 @@ class CropSampler:
         particles = annotated
         if random.random() < self._augment.copy_paste_probability:
             volume, particles = self._paste_particle(volume, annotated, run.grid, pool, random)
-        target = self._draw_target(run, crop_map, annotated, particles)
-        change_intensity(volume, self._augment, random, deviation=self._deviations[row], out=image)
-        # no number is drawn where nothing can come of it, so that what a seed gives stays
-        if self._augment.spectrum_probability and random.random() < self._augment.spectrum_probability:
-            change_spectrum(image, self._augment.spectrum_sigma, random, out=image)
-        return target
+        image[...] = volume
+        return self._draw_target(run, crop_map, annotated, particles), self._deviations[row]
 
     def _draw_map(self, pool: RunPool, random: Generator) -> tuple[int, CropMap]:
         shape = np.asarray(self._config.crop_zyx)
@@ -211,8 +241,7 @@ class CropSampler:
     def _draw_target(
         self, run: TrainingRun, crop_map: CropMap, annotated: _Particles, particles: _Particles
     ) -> TrainingTarget:
-        crop_grid = VoxelGrid(crop_map.shape_zyx, run.grid.spacing_zyx_angstrom)
-        cells = crop_grid.coarsened(OUTPUT_STRIDE)
+        crop_grid, cells = _grids_of_crop(crop_map.shape_zyx, run.grid.spacing_zyx_angstrom)
         is_annotated = self._find_annotated(run, crop_map, crop_grid.positions_from_indices(annotated.indices_zyx))
         if self._targets.kind == "labels" and run.labels_zyx is not None:
             labels = cut_crop(run.labels_zyx, crop_map, order=0)
@@ -233,7 +262,7 @@ class CropSampler:
 
     def _find_annotated(self, run: TrainingRun, crop_map: CropMap, positions_angstrom: Floats) -> NDArray[np.bool_]:
         """Return the cells of the crop that lie in the volume and where the annotation is complete."""
-        cells = VoxelGrid(crop_map.shape_zyx, run.grid.spacing_zyx_angstrom).coarsened(OUTPUT_STRIDE)
+        _, cells = _grids_of_crop(crop_map.shape_zyx, run.grid.spacing_zyx_angstrom)
         is_annotated = np.ones(cells.shape_zyx, dtype=np.bool_)
         if self._targets.annotated_region == "near-picks":
             # In the crop's own Angstrom: a magnified crop shows the same region magnified.
@@ -248,47 +277,14 @@ class CropSampler:
         return is_annotated
 
 
+@lru_cache(maxsize=8)
+def _grids_of_crop(shape_zyx: IntTriple, spacing_zyx_angstrom: FloatTriple) -> tuple[VoxelGrid, VoxelGrid]:
+    """Return the grids of a crop and of its target."""
+    grid = VoxelGrid(shape_zyx, spacing_zyx_angstrom)
+    return grid, grid.coarsened(OUTPUT_STRIDE)
+
+
 def _measure_deviation(volume_zyx: NDArray[Any]) -> float:
     stride = _STATISTICS_STRIDE
     deviation = float(np.std(volume_zyx[::stride, ::stride, ::stride].astype(np.float32)))
     return deviation if np.isfinite(deviation) else 1.0
-
-
-def _check_options(
-    runs: Sequence[TrainingRun],
-    config: TrainConfig,
-    augment: AugmentConfig,
-    targets: TargetConfig,
-    specs: Sequence[ParticleSpec],
-) -> None:
-    if not runs:
-        raise PicksError("training runs", "are none", "give a project with annotated runs")
-    names = [spec.name for spec in specs]
-    for name in targets.radius_factors:
-        if name not in names:
-            advice = advise_known_names(name, names)
-            raise ConfigError(f"targets.radius_factors: {name}", "is not one of the objects", advice)
-    if any(size % OUTPUT_STRIDE for size in config.crop_zyx):
-        raise ConfigError("train.crop_zyx", f"is {config.crop_zyx}", "use even sizes")
-    if targets.kind == "labels" and augment.copy_paste_probability > 0:
-        advice = "set it to 0, or train on picks"
-        raise ConfigError("augment.copy_paste_probability", "pastes picks, but targets.kind is 'labels'", advice)
-    for run in runs:
-        if config.project_weights and not 0 <= run.project < len(config.project_weights):
-            raise ValueError(f"run {run.run} is of project {run.project} of {len(config.project_weights)}")
-        _check_run(run, targets, specs)
-    check_learnt_projects(config, {run.project for run in runs})
-
-
-def _check_run(run: TrainingRun, targets: TargetConfig, specs: Sequence[ParticleSpec]) -> None:
-    if targets.kind == "labels" and run.labels_zyx is None:
-        advice = "name it in targets.segmentation, or choose another targets.kind"
-        raise ConfigError(f"run {run.run}", "has no label volume for targets.kind 'labels'", advice)
-    if targets.annotated_region == "mask" and run.annotated_mask_zyx is None:
-        advice = "name it in targets.annotated_mask, or choose another targets.annotated_region"
-        raise ConfigError(f"run {run.run}", "has no mask for targets.annotated_region 'mask'", advice)
-    for channel in np.unique(run.channels):
-        if not 0 <= channel < len(specs):
-            raise ValueError(f"run {run.run} has channel {channel}, but there are {len(specs)} objects")
-        if targets.kind != "labels":
-            _ = specs[channel].particle_radius_angstrom
