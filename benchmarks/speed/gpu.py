@@ -61,7 +61,8 @@ def pick_many(options: Options) -> dict[str, Any]:
         out = options.scratch / "picks"
         shutil.rmtree(out, ignore_errors=True)
         try:
-            measured = run_command(cryofind_command("pick", *copies, "--out", out, "--model", model))
+            command = cryofind_command("pick", *copies, "--out", out, "--model", model, "--devices", "cuda:0")
+            measured = run_command(command)
         except CommandError as error:
             return {"failed": str(error)}
         samples += [measured["seconds"]] if number >= 0 else []

@@ -8,20 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from cryofind.cli import main
-from cryofind.config import parse_config
+from cryofind.config import PredictConfig, parse_config
 from cryofind.errors import ConfigError, ProcessError
 from cryofind.io import write_mrc
 from cryofind.models import save_model
-from cryofind.pipeline import load_model, pick_into_folder
+from cryofind.pipeline import load_model, pick_into_folder, pick_processes
 from cryofind.pipeline.pick_processes import PickProcesses
 from cryofind.pipeline.picker import Picker
+from cryofind.predict import device as device_module
+from cryofind.predict.device import choose_devices
 from cryofind.types import Tomogram, VoxelGrid
 from tests.tiny_models import build_tiny, tiny_card
 
@@ -168,3 +172,44 @@ def test_an_interruption_ends_all_processes_and_the_call_can_go_on(inputs: list[
         main([str(argument) for argument in arguments])
     assert stopped.value.code == 0
     assert (out / "runs" / kept / "run.json").read_bytes() == before
+
+
+def tell_signal_mask(order: object, device: str, threads: int | None, connection: Connection) -> None:
+    """Stand in for the work of a process: say which signals are blocked."""
+    connection.send(signal.pthread_sigmask(signal.SIG_BLOCK, set()))
+
+
+def print_signal_mask_of_the_first_process() -> None:
+    """Start one process; to be called where nothing has been started by `multiprocessing` yet."""
+    pick_processes.work_elsewhere = tell_signal_mask
+    order: Any = SimpleNamespace(entries=())
+    worker = PickProcesses(order, ("cpu",))._start("cpu")
+    sys.stdout.write(str(int(signal.SIGINT in worker.connection.recv())))
+
+
+def test_the_first_process_too_leaves_ctrl_c_to_the_one_that_started_it() -> None:
+    code = f"from {__name__} import *; print_signal_mask_of_the_first_process()"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root)
+    assert done.stdout.strip() == "1"
+
+
+def end_at_once(order: object, device: str, threads: int | None, connection: Connection) -> None:
+    """Stand in for a process that cannot start."""
+    sys.exit(1)
+
+
+def test_a_process_that_cannot_begin_gets_other_advice(
+    inputs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pick_processes, "work_elsewhere", end_at_once)
+    summary = pick_into_folder(inputs, tmp_path / "out", load_picker(tmp_path, devices="cpu,cpu"))
+    assert [item.run for item in summary.failed] == list(RUNS)
+    assert "ended with exit code 1 before it could begin; name one device" in str(summary.failed[0].error)
+
+
+def test_no_gpu_is_named_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "count_gpus", lambda: 2)
+    assert choose_devices(PredictConfig(devices="cuda:0,cuda:1"), 5) == ("cuda:0", "cuda:1")
+    with pytest.raises(ConfigError, match="names a GPU twice"):
+        choose_devices(PredictConfig(devices="cuda,cuda:0"), 5)

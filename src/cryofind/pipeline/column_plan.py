@@ -159,7 +159,7 @@ def _too_little_memory(
 ) -> MemoryLimitError:
     needed = format_gigabytes(needed_bytes)
     is_set = config.predict.memory_gigabytes is not None
-    allowed = f"{budget_bytes / 1e9:.3g} GB ({'predict.memory_gigabytes' if is_set else 'half of what is free'})"
+    allowed = f"{budget_bytes / 1e9:.3g} GB ({'predict.memory_gigabytes' if is_set else 'its share of what is free'})"
     chunks = " x ".join(str(length) for length in source.chunk_zyx)
     parts = f"piece by piece, its chunks having {chunks} voxels" if chunks_weigh else "column by column"
     return MemoryLimitError(

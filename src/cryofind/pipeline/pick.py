@@ -145,11 +145,11 @@ class _PickJob:
 
     def _pick_here(self, entries: tuple[TomogramEntry, ...], device: str) -> Outcomes:
         picker = self.picker.on_device(device)
+        # Measured once, before anything is read: how each tomogram is picked depends on its own size alone.
+        needs = MemoryNeeds.of(picker.ready_networks, picker.config.predict)
         choice = picker.ready_networks.choice
         logger.info("%s", choice.describe())
         self.engine = choice.as_record()
-        # Measured once, before anything is read: how each tomogram is picked depends on its own size alone.
-        needs = MemoryNeeds.of(picker.ready_networks, picker.config.predict)
         budget_bytes = main_memory_budget_bytes(picker.config.predict.memory_gigabytes)
         picking = RunPicking(
             self.out, picker, self.selection, self.with_segmentation, self.recipe_sha256, needs, budget_bytes
@@ -162,12 +162,13 @@ class _PickJob:
         from cryofind.pipeline.pick_worker import WorkOrder
 
         config = self.picker.config
+        sharers = len(devices) if config.predict.memory_gigabytes is None else 1
         order = WorkOrder(
             self.out,
             self.selection,
             self.with_segmentation,
             self.recipe_sha256,
-            main_memory_budget_bytes(config.predict.memory_gigabytes) / len(devices),
+            main_memory_budget_bytes(config.predict.memory_gigabytes) / sharers,
             self.picker.folders,
             config,
             entries,

@@ -9,6 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -103,6 +104,7 @@ class PickProcesses:
     engine: dict[str, str] = field(default_factory=dict, init=False)
     _workers: dict[int, _Worker] = field(default_factory=dict, init=False, repr=False)
     _leaving: list[_Worker] = field(default_factory=list, init=False, repr=False)
+    _begun: set[int] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._desk = Desk(len(self.order.entries), len(self.devices))
@@ -131,7 +133,9 @@ class PickProcesses:
         here, there = context.Pipe()
         arguments = (self.order, device, self._share_threads(device), there)
         process = context.Process(target=work_elsewhere, args=arguments, daemon=True, name=f"cryofind-{device}")
-        # Ctrl-C reaches all processes of a terminal: they start with it blocked, and this one ends them.
+        # Ctrl-C reaches all processes of a terminal: they start with it blocked, and this one ends them. What Python
+        # starts beside the first of them would unblock it again.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
@@ -171,6 +175,7 @@ class PickProcesses:
             case Said(level, line):
                 logger.log(level, "%s", line)
             case Started(engine, line):
+                self._begun.add(number)
                 logger.info("%s", line)
                 self.engine = engine if number == 0 or not self.engine else self.engine
             case Refused(error):
@@ -191,6 +196,10 @@ class PickProcesses:
         _end(worker)
         device, how = worker.device, _describe_end(worker.process.exitcode)
         logger.warning("the process on %s %s", device, how)
+        advice = "run the same command again; should it happen again, allow less memory (predict.memory_gigabytes)"
+        if number not in self._begun:
+            how += " before it could begin"
+            advice = "name one device (predict.devices), or guard a script by `if __name__ == '__main__':`"
         for entry_number in self._desk.dismiss(number):
             entry = self.order.entries[entry_number]
             yield (
@@ -198,7 +207,7 @@ class PickProcesses:
                 ProcessError(
                     f"run '{entry.run}'",
                     f"was not picked, the process on {device} {how}",
-                    "run the same command again; should it happen again, allow less memory (predict.memory_gigabytes)",
+                    advice,
                 ),
             )
 

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -105,6 +106,10 @@ class Finished:
 Message = Started | Refused | Wanted | Returned | Settled | Said | Finished
 
 
+class _FirstProcessGone(Exception):
+    """Nobody hears what this process says."""
+
+
 class Line:
     """The connection to the first process, for all threads of this one."""
 
@@ -114,14 +119,23 @@ class Line:
 
     def send(self, message: Message) -> None:
         """Send a message."""
-        with self._sending:
+        with self._sending, _noticing_its_end():
             self._connection.send(message)
 
     def ask(self, *, ahead: bool) -> int | None:
         """Return the number of the next tomogram; for one thread only."""
         self.send(Wanted(ahead))
-        number: int | None = self._connection.recv()
+        with _noticing_its_end():
+            number: int | None = self._connection.recv()
         return number
+
+
+@contextmanager
+def _noticing_its_end() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+        raise _FirstProcessGone from error
 
 
 def work(order: WorkOrder, device: str, threads: int | None, connection: Connection) -> None:
@@ -143,8 +157,7 @@ def work(order: WorkOrder, device: str, threads: int | None, connection: Connect
     logger.handlers[:] = [_Forwarding(line)]
     logger.setLevel(order.log_level)
     logger.propagate = False
-    # The first process is gone.
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    with suppress(_FirstProcessGone):
         try:
             picking = _get_ready(order, device, threads)
         except CryofindError as error:

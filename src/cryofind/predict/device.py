@@ -57,8 +57,10 @@ def choose_devices(config: PredictConfig, tomograms: int) -> tuple[str, ...]:
         count = min(count_gpus(), tomograms) if is_free else 1
         return tuple(f"cuda:{index}" for index in range(count)) if count > 1 else (config.device,)
     names = tuple(config.devices.split(","))
-    for name in names:
-        choose_device(name, setting="predict.devices")
+    gpus = [choose_device(name, setting="predict.devices") for name in names if name != "cpu"]
+    if len({device.index or 0 for device in gpus}) < len(gpus):
+        problem = f"is '{config.devices}', which names a GPU twice"
+        raise ConfigError("predict.devices", problem, "name each once: two processes would only wait for one another")
     if config.device != "auto":
         problem = f"is '{config.devices}', and predict.device is '{config.device}'"
         raise ConfigError("predict.devices", problem, "set one of the two")

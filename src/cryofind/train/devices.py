@@ -5,7 +5,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
@@ -87,8 +86,11 @@ def name_precision(dtype: torch.dtype) -> FabricPrecision:
 
 
 def synchronize_with(device: torch.device) -> Callable[[], None] | None:
-    """Return what waits until a device has done all that it was asked for; None for a CPU, which works at once."""
-    return partial(torch.cuda.synchronize, device) if device.type == "cuda" else None
+    """Return what waits until a GPU has done what the training asked it for; None for a CPU, which works at once.
+
+    Not for the batches to come, which are made there meanwhile.
+    """
+    return (lambda: torch.cuda.current_stream(device).synchronize()) if device.type == "cuda" else None
 
 
 def find_shallow_convolution(network: nn.Module, crop_zyx: tuple[int, int, int]) -> str | None:

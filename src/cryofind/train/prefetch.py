@@ -84,9 +84,9 @@ def prefetch_batches(
     """Yield the batches of steps `first_step` ... `last_step` - 1, made while those before them are used.
 
     One background thread makes them for a CPU, where every other would take its time from the network; several do for
-    a GPU, and copy and change the batch there on a stream of their own. Closing the generator waits for the batch that
-    a thread is making, and for no other; afterwards no thread is left. A batch may be written over as soon as the next
-    one is asked for.
+    a GPU, and copy and change the batch there on a stream of their own. Closing the generator waits for the batches
+    that threads are making, and for no other; afterwards no thread is left. A batch may be written over as soon as
+    the next one is asked for.
 
     Raises
     ------
