@@ -181,7 +181,7 @@ def tell_signal_mask(order: object, device: str, threads: int | None, connection
 
 def print_signal_mask_of_the_first_process() -> None:
     """Start one process; to be called where nothing has been started by `multiprocessing` yet."""
-    pick_processes.work_elsewhere = tell_signal_mask
+    pytest.MonkeyPatch().setattr(pick_processes, "work_elsewhere", tell_signal_mask)
     order: Any = SimpleNamespace(entries=())
     worker = PickProcesses(order, ("cpu",))._start("cpu")
     sys.stdout.write(str(int(signal.SIGINT in worker.connection.recv())))

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -66,6 +67,22 @@ def test_one_is_written_while_the_next_is_worked_on() -> None:
 
     # Read ahead, for else the second would be read after the first is written, by the same thread.
     assert [item for item, _ in run_all(range(3), make_steps(work=work, write=write))] == [0, 1, 2]
+
+
+def test_what_is_large_is_written_before_the_next_is_worked_on() -> None:
+    written: list[int] = []
+
+    def work(item: int) -> int:
+        assert written == list(range(item))
+        return item
+
+    def write(item: int) -> int:
+        time.sleep(0.02)  # a write that goes on beside the work would still be about to note
+        written.append(item)
+        return item
+
+    run_all(range(3), Steps(lambda item: item, work, write, writes_first=True))
+    assert written == [0, 1, 2]
 
 
 def test_nothing_is_read_ahead_where_that_is_not_allowed() -> None:

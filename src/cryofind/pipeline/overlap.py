@@ -31,11 +31,15 @@ class Steps(Generic[Item, Loaded, Worked, Result]):
         The slow step; called in the caller's thread.
     write
         Stores what came out and returns the result; called in the background thread.
+    writes_first
+        Whether what came out of an item is written before the next one is worked on: for what is too large to lie
+        in memory meanwhile.
     """
 
     read: Callable[[Item], Loaded]
     work: Callable[[Loaded], Worked]
     write: Callable[[Worked], Result]
+    writes_first: bool = False
 
 
 class Supply(Protocol[Item]):
@@ -93,7 +97,7 @@ def run_overlapped(
                 item, loading = current
                 loaded = loading.result()
                 ahead = start(supply.take_ahead(item))
-                if unsettled and unsettled[0][1].done():
+                if unsettled and (steps.writes_first or unsettled[0][1].done()):
                     yield _settle(unsettled)
                 worked = _go_on(steps.work, loaded)
                 if unsettled:

@@ -155,7 +155,7 @@ class _PickJob:
             self.out, picker, self.selection, self.with_segmentation, self.recipe_sha256, needs, budget_bytes
         )
         queue = Queue(entries, picking.may_read_ahead)
-        return run_overlapped(queue, Steps(picking.read, picking.pick, picking.write))
+        return run_overlapped(queue, Steps(picking.read, picking.pick, picking.write, picking.writes_volumes))
 
     def _pick_elsewhere(self, entries: tuple[TomogramEntry, ...], devices: tuple[str, ...]) -> Outcomes:
         from cryofind.pipeline.pick_processes import PickProcesses

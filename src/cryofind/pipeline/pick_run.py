@@ -93,6 +93,11 @@ class RunPicking:
     needs: MemoryNeeds
     budget_bytes: float
 
+    @property
+    def writes_volumes(self) -> bool:
+        """Whether volumes are written beside picks: they are not counted beside the next tomogram's."""
+        return self.with_segmentation or self.picker.config.predict.keep_probabilities
+
     def may_read_ahead(self, current: TomogramEntry, following: TomogramEntry) -> bool:
         """Say whether memory allows the second tomogram beside the first one in the network's largest block."""
         try:

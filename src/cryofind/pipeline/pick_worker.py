@@ -193,7 +193,8 @@ def _pick_all(order: WorkOrder, picking: RunPicking, line: Line) -> None:
         line.send(Settled(numbers[run.entry.run], record))
         return record
 
-    outcomes = run_overlapped(_Supply(order, picking, line), Steps(picking.read, picking.pick, write))
+    steps = Steps(picking.read, picking.pick, write, picking.writes_volumes)
+    outcomes = run_overlapped(_Supply(order, picking, line), steps)
     with closing(outcomes):
         for entry, outcome in outcomes:
             if isinstance(outcome, CryofindError):
