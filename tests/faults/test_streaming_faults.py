@@ -85,7 +85,7 @@ def test_too_little_memory_says_what_there_is_and_how_much_is_needed_and_that_su
     assert f"set predict.memory_gigabytes to {needed[1]} where as much is free" in message
     assert not pick(tmp_path / "A.mrc", memory_gigabytes=float(needed[1])).failed
     monkeypatch.setattr(device, "read_free_bytes", lambda: 4000)
-    assert "may take 2e-06 GB (half of what is free)" in refusal(tmp_path / "A.mrc", memory_gigabytes=None)
+    assert "may take 2e-06 GB (its share of what is free)" in refusal(tmp_path / "A.mrc", memory_gigabytes=None)
 
 
 def test_too_large_chunks_are_named_and_what_is_advised_helps(tmp_path: Path) -> None:
