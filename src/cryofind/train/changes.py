@@ -5,7 +5,7 @@ batch is therefore the same on every device, to rounding.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from cryofind.train.spectrum import GAIN_STEPS, change_spectra
 # White noise from which crops take theirs. Two windows of it are added, so that 2^44 different noises can come.
 NOISE_WINDOWS = 2**22
 _NOISE_SEED = 20241106
+# Of `Changes`: on a GPU, the CPU would have to wait for it to give them back.
+_READ_BY_THE_CPU = {"noise_starts", "noise_deviations"}
 
 
 class BatchTensors(NamedTuple):
@@ -94,20 +96,20 @@ class DrawnBatch(NamedTuple):
 
     def moved_to(self, device: torch.device) -> "DrawnBatch":
         """Return the batch on a device; the copy is not waited for where the batch is in pinned memory."""
-        crops = BatchTensors(*(tensor.to(device, non_blocking=True) for tensor in self.crops))
-        if self.changes is None:
-            return DrawnBatch(crops)
-        moved = Changes(*(tensor.to(device, non_blocking=True) for tensor in self.changes))
-        # Those of the noise are read by the CPU, which would wait for the GPU to give them back.
-        noise = {name: getattr(self.changes, name) for name in ("noise_starts", "noise_deviations")}
-        return DrawnBatch(crops, moved._replace(**noise))
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "DrawnBatch":
         """Return the batch in memory that a GPU can copy from by itself."""
-        crops = BatchTensors(*(tensor.pin_memory() for tensor in self.crops))
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> "DrawnBatch":
+        """Return the batch with a function applied to all tensors but those that stay on the CPU."""
+        crops = BatchTensors(*map(function, self.crops))
         if self.changes is None:
             return DrawnBatch(crops)
-        return DrawnBatch(crops, Changes(*(tensor.pin_memory() for tensor in self.changes)))
+        fields = self.changes._asdict()
+        mapped = {name: function(tensor) for name, tensor in fields.items() if name not in _READ_BY_THE_CPU}
+        return DrawnBatch(crops, Changes(**{**fields, **mapped}))
 
 
 def apply_changes(batch: DrawnBatch) -> BatchTensors:

@@ -43,8 +43,11 @@ class TrainTimes:
     @property
     def network_share(self) -> float:
         """Share of forward pass, backward pass and optimizer in the training seconds; 1 before the first step."""
-        network = sum(self.seconds.get(part, 0.0) for part in NETWORK_PARTS)
-        return network / self.training_seconds if self.training_seconds else 1.0
+        return self._network_seconds / self.training_seconds if self.training_seconds else 1.0
+
+    @property
+    def _network_seconds(self) -> float:
+        return sum(self.seconds.get(part, 0.0) for part in NETWORK_PARTS)
 
     @property
     def is_starved(self) -> bool:
@@ -54,9 +57,8 @@ class TrainTimes:
     def describe(self) -> str:
         """Return a line for the user."""
         everything = max(sum(self.seconds.values()), 1e-9)
-        network = sum(self.seconds.get(part, 0.0) for part in NETWORK_PARTS)
         others = {part: seconds for part, seconds in self.seconds.items() if part not in NETWORK_PARTS}
-        shares = [("in the network", network), *sorted(others.items(), key=lambda item: -item[1])]
+        shares = [("in the network", self._network_seconds), *sorted(others.items(), key=lambda item: -item[1])]
         told = ", ".join(f"{100 * seconds / everything:.0f} % {_WORDS.get(part, part)}" for part, seconds in shares)
         each = 1000 / max(self.steps, 1)
         return (
