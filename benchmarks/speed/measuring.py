@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -43,22 +43,18 @@ def interleave(cases: Mapping[str, Case]) -> dict[str, dict[str, Any]]:
     """Time the cases in turn, round after round; those with fewer repeats take part in rounds evenly spaced."""
     samples: dict[str, list[float]] = {name: [] for name in cases}
     failed: dict[str, dict[str, Any]] = {}
-    rounds = max(case.repeats for case in cases.values())
-    for number in range(-1, rounds):  # the first is to warm up
-        for name, case in cases.items():
-            if name in failed or not takes_part(number, case.repeats, rounds, warm_up=case.warm_up):
-                continue
-            try:
-                seconds = [seconds_of(case.work) for _ in range(case.calls if number >= 0 else 1)]
-            except Exception as error:
-                if not case.optional:
-                    raise
-                traceback.print_exc()
-                failed[name] = {"failed": describe_error(error)}
-                continue
-            if number >= 0:
-                samples[name] += seconds
-                print(f"  round {number + 1} of {rounds}: {name:<40} {seconds[-1]:10.4f} s", flush=True)
+    for number, rounds, name, case in each_turn(cases, failed):
+        try:
+            seconds = [seconds_of(case.work) for _ in range(case.calls if number >= 0 else 1)]
+        except Exception as error:
+            if not case.optional:
+                raise
+            traceback.print_exc()
+            failed[name] = {"failed": describe_error(error)}
+            continue
+        if number >= 0:
+            samples[name] += seconds
+            print(f"  round {number + 1} of {rounds}: {name:<40} {seconds[-1]:10.4f} s", flush=True)
     return {name: failed.get(name) or spread(values) for name, values in samples.items()}
 
 
@@ -69,22 +65,27 @@ def run_in_turn(cases: Mapping[str, Case]) -> tuple[dict[str, list[dict[str, Any
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in cases}
     failed: dict[str, str] = {}
+    for number, rounds, name, case in each_turn(cases, failed):
+        try:
+            measured: Any = case.work()
+        except CommandError as error:
+            failed[name] = str(error)
+            print(f"  {name}: {error}", flush=True)
+            continue
+        if number >= 0:
+            found[name].append(measured)
+            seconds, memory = measured["seconds"], measured["peak_gigabytes"]
+            print(f"  round {number + 1} of {rounds}: {name:<40} {seconds:.2f} s, {memory:.2f} GB", flush=True)
+    return {name: values for name, values in found.items() if name not in failed}, failed
+
+
+def each_turn(cases: Mapping[str, Case], failed: Mapping[str, object]) -> Iterator[tuple[int, int, str, Case]]:
+    """Yield round, number of rounds, name and case of every turn but those of cases that have failed by then."""
     rounds = max(case.repeats for case in cases.values())
     for number in range(-1, rounds):  # the first is to warm up
         for name, case in cases.items():
-            if name in failed or not takes_part(number, case.repeats, rounds, warm_up=case.warm_up):
-                continue
-            try:
-                measured: Any = case.work()
-            except CommandError as error:
-                failed[name] = str(error)
-                print(f"  {name}: {error}", flush=True)
-                continue
-            if number >= 0:
-                found[name].append(measured)
-                seconds, memory = measured["seconds"], measured["peak_gigabytes"]
-                print(f"  round {number + 1} of {rounds}: {name:<40} {seconds:.2f} s, {memory:.2f} GB", flush=True)
-    return {name: values for name, values in found.items() if name not in failed}, failed
+            if name not in failed and takes_part(number, case.repeats, rounds, warm_up=case.warm_up):
+                yield number, rounds, name, case
 
 
 def takes_part(number: int, repeats: int, rounds: int, *, warm_up: bool = True) -> bool:
