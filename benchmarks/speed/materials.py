@@ -33,6 +33,7 @@ from cryofind.models import (
     save_model,
     shipped_model_names,
 )
+from cryofind.pipeline.tuning import Tuning
 from cryofind.predict import predict_probabilities
 from cryofind.preprocess import preprocess_tomogram
 from cryofind.simulate import load_recipe
@@ -156,7 +157,7 @@ def make_untrained_model(options: Options, name: str) -> Path:
 
     tomogram = simulate(options, options.shape_zyx).parent.name
     facts = {"card": card.model_dump(mode="json"), "share": CANDIDATE_SHARE, "tomogram": tomogram}
-    return keep(options, f"untrained-{name}", make, {**facts, "floor": LocateConfig().floor})
+    return keep(options, f"untrained-{name}", make, {**facts, "floor": floor_when_picking()})
 
 
 def set_candidate_share(network: nn.Module, options: Options) -> None:
@@ -165,10 +166,15 @@ def set_candidate_share(network: nn.Module, options: Options) -> None:
     block = torch.from_numpy(volume_zyx[:64, :128, :128].copy())[None, None]
     with torch.inference_mode():
         logits = network(block)[0].flatten(1)
-    floor = LocateConfig().floor
+    floor = floor_when_picking()
     excess = torch.quantile(logits[1:] - logits[0], 1 - CANDIDATE_SHARE, dim=1)
     with torch.no_grad():
         network.head.bias[1:] += math.log(floor / (1 - floor)) - excess  # type: ignore[union-attr, index, operator]
+
+
+def floor_when_picking() -> float:
+    """Return the floor of a model without thresholds."""
+    return Tuning.none().with_floors(LocateConfig(), ("any",)).floor_of("any")
 
 
 def engine_setting(engine: str) -> dict[str, Any] | None:

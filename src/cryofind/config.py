@@ -5,7 +5,7 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -169,7 +169,9 @@ class LocateConfig(StageConfig):
 
     method: Literal["peaks", "watershed"] = "peaks"
     smoothing_angstrom: float = Field(0.0, ge=0)  # Gaussian sigma
-    floor: float = Field(0.02, gt=0, lt=1)  # candidates below this are dropped for good
+    floor: float = Field(0.02, gt=0, lt=1)  # candidates of a lower probability are dropped for good
+    floors: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}  # ... of one object, where that is higher
+    floor_factor: float = Field(0.05, ge=0, lt=1)  # when picking, so are those below this x their object's threshold
     separation_factor: float = Field(1.2, ge=0)  # least distance of two picks of one object, in radii
     cross_separation_factor: float = Field(0.0, ge=0)  # ... of two objects, in radii of the smaller; 0: none
     refine: bool = True  # sub-voxel position
@@ -179,6 +181,10 @@ class LocateConfig(StageConfig):
     max_volume_factor: float = Field(8.0, gt=0)  # ... and above
     border_angstrom: float = Field(0.0, ge=0)  # picks nearer to a face are dropped
     max_candidates: int = Field(20000, ge=1)  # per object and run, best first
+
+    def floor_of(self, name: str) -> float:
+        """Return the least probability of an object's candidates."""
+        return max(self.floor, self.floors.get(name, 0.0))
 
 
 class TuneConfig(StageConfig):

@@ -106,13 +106,14 @@ def test_one_channel_with_cells_that_are_no_cubes_and_one_that_is_not_refined() 
 @settings(deadline=None, max_examples=60)
 @given(COARSE_VOLUMES, st.sampled_from(DTYPES), st.sampled_from([0.02, 0.009, 0.3]))
 def test_plateaus_of_all_shapes(volumes: Volumes, dtype: torch.dtype, floor: float) -> None:
-    assert_same_candidates(torch.from_numpy(volumes).to(dtype), SPECS, LocateConfig(floor=floor))
+    config = LocateConfig(floor=floor, floors={SPECS[0].name: 0.4})
+    assert_same_candidates(torch.from_numpy(volumes).to(dtype), SPECS, config)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_plateaus_that_rounding_makes(dtype: torch.dtype) -> None:
     rounded = torch.from_numpy(0.4 + 0.002 * draw_noise(2, (12, 16, 18), sigma=1.0)).to(dtype)
-    crests = device_peaks.find_crests(rounded, (0, 1), floor=0.02)
+    crests = device_peaks.find_crests(rounded, (0, 1), floors=(0.02, 0.02))
     found = assert_same_candidates(rounded, SPECS, LocateConfig())
     assert np.count_nonzero(crests.equal_neighbours) > 100
     assert 0 < len(found.scores) < len(crests)

@@ -150,7 +150,10 @@ def test_unusable_voxels_and_the_other_contrast_give_the_same(
 
 @pytest.mark.parametrize(
     "locate",
-    [{"recentre_factor": 0.0, "separation_factor": 0.0}, {"smoothing_angstrom": 15.0, "separation_factor": 0.3}],
+    [
+        {"recentre_factor": 0.0, "separation_factor": 0.0},
+        {"smoothing_angstrom": 15.0, "separation_factor": 0.3, "floor_factor": 0.0},
+    ],
     ids=["no least distance", "smoothed"],
 )
 def test_other_ways_to_locate_give_the_same(

@@ -8,6 +8,7 @@ from cryofind.config import LocateConfig
 from cryofind.locate import find_picks
 from cryofind.pipeline import candidates
 from cryofind.pipeline.candidates import Prediction
+from cryofind.pipeline.tuning import Tuning
 from cryofind.types import ParticleSpec, Picks, VoxelGrid
 
 SPECS = (ParticleSpec("a", 60.0, 1), ParticleSpec("b", 90.0, 2))
@@ -63,3 +64,22 @@ def test_other_ways_to_locate_take_the_volume(monkeypatch: pytest.MonkeyPatch) -
     here = make_prediction()
     there = Prediction(here.run, here.tensor.as_subclass(ElsewhereTensor), here.objects, here.tomogram_grid)
     assert_equal_picks(there.find_picks(SPECS, config), here.find_picks(SPECS, config))
+
+
+@pytest.mark.parametrize("method", ["peaks", "watershed"])
+def test_floors_by_thresholds_leave_out_low_scores_and_change_no_other_pick(method: str) -> None:
+    prediction, config = make_prediction(), LocateConfig.model_validate({"method": method, "floor_factor": 0.9})
+    tuning = Tuning({"a": 0.8, "b": 0.3}, {"b": (1.5, -2.0)}, {})
+    every = tuning.select(prediction.find_picks(SPECS, config))
+    found = tuning.select(prediction.find_picks(SPECS, tuning.with_floors(config, ("a", "b"))))
+    floors = np.where(every.objects == "a", 0.9 * 0.8, 0.9 * 0.3)
+    assert 0 < len(found) < len(every)
+    assert_equal_picks(found, every.where(every.scores >= floors))
+    assert 0 < found.selected.sum() == every.selected.sum()
+
+
+def test_floors_by_thresholds_never_lie_below_the_floor_that_is_asked_for() -> None:
+    config = LocateConfig(floor=0.04, floors={"b": 0.3})
+    tuned = Tuning({"b": 0.5}, {}, {}).with_floors(config, ("a", "b"))
+    assert (tuned.floor_of("a"), tuned.floor_of("b"), tuned.floor_of("c")) == (0.04, 0.3, 0.04)
+    assert Tuning({"b": 0.5}, {}, {}).with_floors(LocateConfig(floor_factor=0), ("b",)).floor_of("b") == 0.02

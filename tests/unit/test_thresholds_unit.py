@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from cryofind.locate import apply_calibration, fit_calibration, fit_threshold
+from cryofind.locate import apply_calibration, fit_calibration, fit_threshold, undo_calibration
 
 
 def f_beta_of(selected: list[bool], pairs: list[tuple[int, int]], references: int, beta: float) -> float:
@@ -152,3 +152,8 @@ def test_calibration_never_changes_the_order(observations: list[tuple[float, boo
     assert slope > 0
     grid = np.linspace(0.01, 0.99, 50)
     assert (np.diff(apply_calibration(grid, (slope, intercept))) >= 0).all()
+
+
+@given(st.floats(0.02, 0.98), st.floats(0.3, 2.0), st.floats(-3.0, 3.0))
+def test_a_calibration_is_undone(score: float, slope: float, intercept: float) -> None:
+    assert undo_calibration(apply_calibration(score, (slope, intercept)), (slope, intercept)) == pytest.approx(score)

@@ -1,6 +1,6 @@
 """Probability volumes to picks: peaks or regions, one per particle, and the thresholds that select them."""
 
-from cryofind.locate.calibrate import apply_calibration, fit_calibration
+from cryofind.locate.calibrate import apply_calibration, fit_calibration, undo_calibration
 from cryofind.locate.find import Candidates, find_picks, locate_candidates, settle_candidates
 from cryofind.locate.peaks import Peaks, find_peaks
 from cryofind.locate.refine import recentre_peaks, refine_peaks
@@ -25,4 +25,5 @@ __all__ = [
     "refine_peaks",
     "settle_candidates",
     "suppress_neighbours",
+    "undo_calibration",
 ]

@@ -71,5 +71,11 @@ def apply_calibration(scores: ArrayLike, calibration: Calibration) -> Floats:
     return np.asarray(expit(slope * _log_odds(raw) + intercept))
 
 
+def undo_calibration(scores: ArrayLike, calibration: Calibration) -> Floats:
+    """Return the raw scores, 0 to 1, that `apply_calibration` turns into these, 0 to 1."""
+    slope, intercept = calibration
+    return np.asarray(expit((_log_odds(np.asarray(scores, dtype=np.float64)) - intercept) / slope))
+
+
 def _log_odds(scores: Floats) -> Floats:
     return np.asarray(logit(np.clip(scores, LEAST_SCORE, 1 - LEAST_SCORE)))

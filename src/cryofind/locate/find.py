@@ -64,9 +64,9 @@ def find_picks(
 ) -> Picks:
     """Return every candidate of every particle, none selected against: thresholds come later.
 
-    Maxima (method `peaks`) or split regions (method `watershed`) of at least the floor, refined between the cells,
-    inside the tomogram and away from its faces as configured, thinned out best first by the least distances within
-    and across objects. Across objects the higher score wins; scores are compared as they are. Maxima of large
+    Maxima (method `peaks`) or split regions (method `watershed`) of at least their object's floor, refined between the
+    cells, inside the tomogram and away from its faces as configured, thinned out best first by the least distances
+    within and across objects. Across objects the higher score wins; scores are compared as they are. Maxima of large
     particles are then moved to the mean of the probability around them. Channels of objects that are not particles
     (membranes) yield no picks.
 
@@ -177,7 +177,7 @@ def _locate_object(
     smoothed = _smooth(probabilities.probabilities[channel], probabilities.grid, config.smoothing_angstrom)
     if config.method == "watershed":
         return _locate_regions(smoothed, probabilities.grid, spec, config, subject)
-    peaks = find_peaks(smoothed, floor=config.floor, subject=subject)
+    peaks = find_peaks(smoothed, floor=config.floor_of(spec.name), subject=subject)
     indices = refine_peaks(smoothed, peaks) if config.refine else peaks.cells_zyx.astype(np.float64)
     return indices, peaks.scores
 
@@ -204,6 +204,7 @@ def _locate_regions(
     cell_volume = float(np.prod(grid.spacing_zyx_angstrom))
     volumes_in_balls = regions.volumes_cells * cell_volume / volume_of_target_ball(radius_angstrom)
     fits = (volumes_in_balls >= config.min_volume_factor) & (volumes_in_balls <= config.max_volume_factor)
+    fits &= regions.scores >= config.floor_of(spec.name)
     return regions.centroids_zyx[fits], regions.scores[fits]
 
 

@@ -84,7 +84,8 @@ def locate_on_device(
     channel_specs = [find_spec(specs, name) for name in objects]
     particles = [channel for channel, spec in enumerate(channel_specs) if spec.is_particle]
     _check_finite(probabilities, particles, objects, run)
-    maxima = _choose_maxima(find_crests(probabilities, particles, floor=config.floor))
+    floors = [config.floor_of(objects[channel]) for channel in particles]
+    maxima = _choose_maxima(find_crests(probabilities, particles, floors=floors))
     indices = _refine(probabilities, maxima) if config.refine else maxima.peaks.cells_zyx.astype(np.float64)
     centred = _recentre(probabilities, maxima.channels, indices, channel_specs, grid, config)
     positions = grid.positions_from_indices(indices), grid.positions_from_indices(centred)

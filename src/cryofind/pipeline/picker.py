@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cryofind.config import Config, load_config
+from cryofind.config import Config, LocateConfig, load_config
 from cryofind.errors import ModelError
 from cryofind.models import ModelCard, SeenRun, find_model, load_model_folder
 from cryofind.pipeline.candidates import Prediction, predict_tomogram
@@ -94,6 +94,16 @@ class Picker:
         """What the model looks for, in channel order."""
         return self.card.specs()
 
+    @property
+    def tuning(self) -> Tuning:
+        """Thresholds and calibration."""
+        return Tuning(self.card.thresholds, self.card.calibration, {})
+
+    @property
+    def locate_config(self) -> LocateConfig:
+        """Options of location where thresholds are known: with the floors that derive from them."""
+        return self.tuning.with_floors(self.config.locate, [spec.name for spec in self.specs])
+
     @cached_property
     def ready_networks(self) -> ReadyNetworks:
         """The networks with what runs them on this computer, chosen once; their weights must stay as they are.
@@ -168,8 +178,7 @@ class Picker:
         with timed(seconds, "network"):
             prediction = self._predict(prepared, room_bytes)
         with timed(seconds, "locate"):
-            candidates = prediction.find_picks(self.specs, self.config.locate)
-            picks = Tuning(self.card.thresholds, self.card.calibration, {}).select(candidates)
+            picks = self.tuning.select(prediction.find_picks(self.specs, self.locate_config))
         engine = prediction.engine or self.ready_networks.choice
         return PickResult(picks, prepared.notes, seconds, engine, prediction)
 

@@ -17,7 +17,6 @@ from cryofind.pipeline.column_plan import ColumnPlan, plan_streaming
 from cryofind.pipeline.picker import Picker, PickResult
 from cryofind.pipeline.survey import survey_tomogram
 from cryofind.pipeline.timing import timed
-from cryofind.pipeline.tuning import Tuning
 from cryofind.predict.columns import Column
 from cryofind.predict.needs import MemoryNeeds
 from cryofind.preprocess import Preparation
@@ -98,7 +97,7 @@ def pick_streamed(picker: Picker, tomogram: StreamedTomogram, needs: MemoryNeeds
         settled = settle_candidates(
             candidates, names, picker.specs, picker.config.locate, run=source.run, grid=source.grid
         )
-        picks = Tuning(picker.card.thresholds, picker.card.calibration, {}).select(settled)
+        picks = picker.tuning.select(settled)
     notes = source.notes + tomogram.preparation.notes + search.describe_engines()
     return PickResult(picks, notes, search.seconds, picker.ready_networks.choice, plan=plan)
 
@@ -144,7 +143,7 @@ class _Search:
             prediction = predict_tomogram(picker.ready_networks, prepared, picker.specs, picker.card.activation, config)
         self.precisions.append(prediction.engine.precision if prediction.engine else "")
         with timed(self.seconds, "locate"):
-            found = prediction.locate(picker.specs, config.locate)
+            found = prediction.locate(picker.specs, picker.locate_config)
             places = self.tomogram.source.grid.indices_from_positions(found.positions_zyx_angstrom)
             return found.where(column.owns(places[:, 1:], margin_voxels=SEAM_VOXELS))
 

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cryofind.config import Config, ScoreConfig
-from cryofind.locate import apply_calibration, fit_calibration, fit_threshold
+from cryofind.config import Config, LocateConfig, ScoreConfig
+from cryofind.locate import apply_calibration, fit_calibration, fit_threshold, undo_calibration
 from cryofind.scoring import match_candidates, score, weighted_specs
 from cryofind.types import ParticleSpec, Picks, ScoreReport
 
@@ -44,6 +44,21 @@ class Tuning:
             rows = candidates.objects == name
             scores[rows] = apply_calibration(scores[rows], (slope, intercept))
         return candidates.with_scores(scores).selected_above(dict(self.thresholds), default=DEFAULT_THRESHOLD)
+
+    def with_floors(self, config: LocateConfig, objects: Sequence[str]) -> LocateConfig:
+        """Return the options with floors that leave out what no reader of picks looks for.
+
+        A soft network answers with a low probability nearly everywhere; to refine and weigh tens of thousands of such
+        places takes longer than all else in location, and never changes the picks above.
+        """
+        if config.floor_factor == 0:
+            return config
+        return config.model_copy(update={"floors": {name: self._floor_of(name, config) for name in objects}})
+
+    def _floor_of(self, name: str, config: LocateConfig) -> float:
+        score = config.floor_factor * self.thresholds.get(name, DEFAULT_THRESHOLD)
+        raw = undo_calibration(score, self.calibration[name]) if name in self.calibration else score
+        return max(config.floor_of(name), float(raw))
 
     def describe(self) -> list[str]:
         """Return a line for each tuned object: its threshold and the F-beta it reached on what chose it."""

@@ -59,8 +59,8 @@ def count_damaged(probabilities: Tensor, channels: Sequence[int]) -> dict[int, i
         return {channel: int((~torch.isfinite(probabilities[channel])).sum()) for channel in damaged}
 
 
-def find_crests(probabilities: Tensor, channels: Sequence[int], *, floor: float) -> Crests:
-    """Find the cells of at least `floor` that no cell of their 3 x 3 x 3 neighbourhood exceeds.
+def find_crests(probabilities: Tensor, channels: Sequence[int], *, floors: Sequence[float]) -> Crests:
+    """Find the cells of at least their channel's floor that no cell of their 3 x 3 x 3 neighbourhood exceeds.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ def find_crests(probabilities: Tensor, channels: Sequence[int], *, floor: float)
         Shape (K, z, y, x), float32, float16 or bfloat16, finite, on any device.
     channels
         The channels to search, ascending.
-    floor
-        Least probability, above 0.
+    floors
+        Least probability of each of these channels, above 0.
 
     Returns
     -------
@@ -79,16 +79,19 @@ def find_crests(probabilities: Tensor, channels: Sequence[int], *, floor: float)
     parts = [_no_crests()]
     with torch.inference_mode():
         rows = torch.tensor(channels, dtype=torch.int64, device=probabilities.device)
+        least = torch.tensor(floors, dtype=torch.float32, device=probabilities.device)
         for start, stop in _plan_slabs(probabilities, len(channels)):
-            parts.extend(_find_crests_in_slab(probabilities, rows, start, stop, floor))
+            parts.extend(_find_crests_in_slab(probabilities, rows, start, stop, least))
     together = Crests(
         np.concatenate([part.channels for part in parts]),
         np.concatenate([part.cells_zyx for part in parts]),
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.equal_neighbours for part in parts]),
     )
-    # The floor was rounded to the type of the probabilities, and slabs go through all channels.
-    together = together.where(together.scores >= np.float32(floor))
+    # The floors were rounded to the type of the probabilities, and slabs go through all channels.
+    floor_of_channel = np.zeros(len(probabilities), np.float32)
+    floor_of_channel[list(channels)] = floors
+    together = together.where(together.scores >= floor_of_channel[together.channels])
     return together.where(np.argsort(together.channels, kind="stable"))
 
 
@@ -171,9 +174,9 @@ def _blocks(count: int, cells_each: int) -> Iterator[slice]:
 
 
 def _find_crests_in_slab(
-    probabilities: Tensor, channels: Tensor, start: int, stop: int, floor: float
+    probabilities: Tensor, channels: Tensor, start: int, stop: int, floors: Tensor
 ) -> Iterator[Crests]:
-    is_crest = _mark_crests(probabilities, channels, start, stop, floor)
+    is_crest = _mark_crests(probabilities, channels, start, stop, floors)
     crests = is_crest.flatten().nonzero().squeeze(1)
     for block in _blocks(len(crests), 27):
         row, z, y, x = torch.unravel_index(crests[block], is_crest.shape)
@@ -187,12 +190,12 @@ def _find_crests_in_slab(
         yield Crests(rows[:, 0], rows[:, 1:], middle.float().cpu().numpy(), equal_neighbours.cpu().numpy())
 
 
-def _mark_crests(probabilities: Tensor, channels: Tensor, start: int, stop: int, floor: float) -> Tensor:
+def _mark_crests(probabilities: Tensor, channels: Tensor, start: int, stop: int, floors: Tensor) -> Tensor:
     """Return the mask (K, stop - start, y, x) of the crests; the planes next to the slab are looked at too."""
     first, last = max(start - 1, 0), min(stop + 1, probabilities.shape[1])
     values = probabilities[:, first:last].index_select(0, channels)
-    # No number of this type lies between the floor and what it is rounded to, so no crest is lost by rounding.
-    is_crest = values >= torch.tensor(floor, dtype=torch.float32).to(values.dtype)
+    # No number of this type lies between a floor and what it is rounded to, so no crest is lost by rounding.
+    is_crest = values >= floors.to(values.dtype)[:, None, None, None]
     is_crest.logical_and_(values >= _highest_around(values))
     return is_crest[:, start - first : stop - first]
 
