@@ -46,9 +46,7 @@ def measure(options: Options) -> dict[str, Any]:
 def lines(result: dict[str, Any]) -> list[Line]:
     """Return the lines of the table."""
     seconds, candidates = result["seconds"], result["candidates"]
-    text = {
-        name: f"{format_spread(seconds[name], digits=3)}; {count} candidates" for name, count in candidates.items()
-    }
+    text = {name: f"{format_spread(seconds[name], digits=3)}; {count} candidates" for name, count in candidates.items()}
     what = f"location, six species, {describe(tuple(result['shape_zyx']))}, {result['model']}"
     return [
         Line(what, f"<= {WITHIN_SECONDS:g} s", text["pick"], seconds["pick"]["median"] <= WITHIN_SECONDS),
