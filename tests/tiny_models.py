@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +12,8 @@ from torch import Tensor, nn
 from cryofind.config import Config, ModelConfig, parse_config
 from cryofind.models import ModelCard, build_network, card_objects
 from cryofind.registry import NETWORKS, Factory
+from cryofind.train import Sampler
+from cryofind.train.changes import BatchTensors, DrawnBatch, apply_changes
 from cryofind.types import ParticleSpec
 
 TINY = ModelConfig(network="res16", widths=(4, 8), encoder_blocks=(1, 1), decoder_blocks=(1,))
@@ -59,11 +60,17 @@ def registered_network(name: str, factory: Factory) -> Iterator[None]:
         del NETWORKS._factories[name]
 
 
-@dataclass(frozen=True)
-class TinyBatch:
+class Batch(NamedTuple):
+    """`BatchTensors` as arrays."""
+
     images: NDArray[np.float32]
     values: NDArray[np.float32]
     weights: NDArray[np.float32]
+
+
+def sample(sampler: Sampler, step: int, rank: int = 0) -> Batch:
+    """Return the batch of a step as the network gets it."""
+    return Batch(*(tensor.numpy() for tensor in apply_changes(sampler.draw(step, rank))))
 
 
 class TinySampler:
@@ -75,7 +82,7 @@ class TinySampler:
         self.fail_at = fail_at
         self.steps: list[int] = []
 
-    def sample(self, step: int, rank: int = 0) -> TinyBatch:
+    def draw(self, step: int, rank: int = 0, out: BatchTensors | None = None) -> DrawnBatch:
         if step == self.fail_at:
             raise RuntimeError("power cut")
         self.steps.append(step)
@@ -86,7 +93,8 @@ class TinySampler:
         noise = random.normal(0, 0.1, images.shape)
         if step in self.nonfinite_steps:
             noise[0, 0, 3, 3, 3] = np.inf
-        return TinyBatch((images + noise).astype(np.float32), values, np.ones((2, *self.cells), np.float32))
+        weights = torch.ones(2, *self.cells)
+        return DrawnBatch(BatchTensors(torch.from_numpy(images + noise).float(), torch.from_numpy(values), weights))
 
 
 def tiny_config(**train: Any) -> Config:

@@ -16,7 +16,8 @@ from cryofind.config import Config, parse_config
 from cryofind.models import build_network
 from cryofind.pipeline.corpus import Corpus, read_corpus
 from cryofind.pipeline.inputs import InputSelection
-from cryofind.train import BatchArrays, CropSampler, TrainTimes, build_loss, train_network
+from cryofind.train import CropSampler, TrainTimes, build_loss, train_network
+from cryofind.train.changes import BatchTensors, DrawnBatch, apply_changes
 
 NETWORKS = ("res16", "res32")
 # As the recipe of the shipped model has it; the quick one is for a small volume.
@@ -32,10 +33,10 @@ LEAST_NETWORK_SHARE = 0.9
 class SameBatch:
     """A sampler that costs nothing: it gives one batch again and again."""
 
-    batch: BatchArrays
+    batch: BatchTensors
 
-    def sample(self, step: int, rank: int = 0) -> BatchArrays:
-        return self.batch
+    def draw(self, step: int, rank: int = 0, out: BatchTensors | None = None) -> DrawnBatch:
+        return DrawnBatch(self.batch)
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def measure(options: Options) -> dict[str, Any]:
     cases = {}
     for (name, device), config in configs.items():
         sampler = make_sampler(corpus, config)
-        for kind, source in (("", sampler), (", one batch", SameBatch(sampler.sample(0)))):
+        for kind, source in (("", sampler), (", one batch", SameBatch(apply_changes(sampler.draw(0))))):
             case = f"{name} {device}{kind}"
             times[case] = []
             cases[case] = Case(

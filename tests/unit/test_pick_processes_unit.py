@@ -1,13 +1,18 @@
 """Which devices tomograms are picked on, and who gets which tomogram."""
 
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cryofind.config import PredictConfig
-from cryofind.errors import ConfigError
-from cryofind.pipeline.pick_processes import Desk
+from cryofind.errors import ConfigError, CryofindError, MemoryLimitError, ModelError
+from cryofind.pipeline.pick_processes import Desk, PickProcesses
+from cryofind.pipeline.pick_worker import Refused, Started, Wanted
 from cryofind.predict.device import choose_devices
 
 
@@ -115,3 +120,42 @@ def test_every_tomogram_is_settled_or_lost_once(count: int, workers: int, choice
     for worker in held:
         ended += desk.dismiss(worker)
     assert sorted(ended) == list(range(count))
+
+
+def make_processes(workers: int) -> Any:
+    """Return processes that are never started, with two tomograms."""
+    processes: Any = PickProcesses(Mock(entries=("TS_1", "TS_2")), [f"cuda:{number}" for number in range(workers)])
+    for number, device in enumerate(processes.devices):
+        processes._workers[number] = SimpleNamespace(device=device, connection=Mock())
+    return processes
+
+
+def test_a_process_without_memory_leaves_its_work_to_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    processes, error = make_processes(2), MemoryLimitError("GPU", "holds 1 GB", "free it")
+    assert list(processes._answer(0, Refused(error))) == []
+    assert "no tomogram is picked on cuda:0: GPU: holds 1 GB" in caplog.text
+    for number in (0, 1):
+        list(processes._answer(1, Wanted(ahead=False)))
+        processes._workers[1].connection.send.assert_called_with(number)
+
+
+def test_if_no_process_has_memory_the_call_ends() -> None:
+    processes, error = make_processes(2), MemoryLimitError("GPU", "holds 1 GB", "free it")
+    list(processes._answer(0, Refused(error)))
+    with pytest.raises(MemoryLimitError):
+        list(processes._answer(1, Refused(error)))
+
+
+def test_what_waits_for_the_last_process_fails_with_it() -> None:
+    processes, error = make_processes(2), MemoryLimitError("GPU", "holds 1 GB", "free it")
+    list(processes._answer(0, Started({}, "runs")))
+    list(processes._answer(0, Wanted(ahead=False)))
+    processes._workers.pop(0)
+    processes._desk.dismiss(0)
+    assert list(processes._answer(1, Refused(error))) == [("TS_2", error)]
+
+
+@pytest.mark.parametrize("error", [ConfigError("predict.devices", "is odd", "mend it"), ModelError("m", "is torn", "")])
+def test_any_other_refusal_ends_the_call(error: CryofindError) -> None:
+    with pytest.raises(type(error)):
+        list(make_processes(2)._answer(0, Refused(error)))

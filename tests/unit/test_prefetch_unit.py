@@ -13,9 +13,10 @@ import torch
 from cryofind.config import AugmentConfig, Config, TargetConfig, TrainConfig, parse_config
 from cryofind.errors import TomogramError
 from cryofind.train import CropSampler, TrainingRun, TrainResult, train_network
+from cryofind.train.changes import apply_changes
 from cryofind.train.prefetch import CPU, THREAD_NAME, ReadyBatch, prefetch_batches
 from cryofind.types import VoxelGrid
-from tests.tiny_models import SPECS, TINY, TinyBatch, TinySampler, build_tiny, cross_entropy, tiny_config
+from tests.tiny_models import SPECS, TINY, TinySampler, build_tiny, cross_entropy, sample, tiny_config
 
 EVERYTHING = AugmentConfig(
     rotate_z_probability=0.5, spectrum_probability=0.5, mixup_probability=0.5, copy_paste_probability=0.5
@@ -52,16 +53,14 @@ def without_threads(
 ) -> Generator[ReadyBatch, None, None]:
     """Yield the batches that `prefetch_batches` does, made when they are asked for."""
     for step in range(first_step, last_step):
-        batch = sampler.sample(step, rank)
-        images, values, weights = (torch.from_numpy(array) for array in (batch.images, batch.values, batch.weights))
-        yield ReadyBatch(images, values, weights, 0.0)
+        yield ReadyBatch(*apply_changes(sampler.draw(step, rank)), 0.0)
 
 
 def test_batches_are_those_of_the_sampler_in_order() -> None:
     sampler = make_sampler()
     count = 0
     for step, batch in enumerate(prefetch_batches(sampler, 3, 12, rank=2), start=3):
-        expected = make_sampler().sample(step, 2)
+        expected = sample(make_sampler(), step, 2)
         np.testing.assert_array_equal(batch.images.numpy(), expected.images)
         np.testing.assert_array_equal(batch.values.numpy(), expected.values)
         np.testing.assert_array_equal(batch.weights.numpy(), expected.weights)
@@ -75,7 +74,7 @@ def test_several_threads_keep_the_order(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("cryofind.train.prefetch._count_threads", lambda device: 4)
     found = [batch.images.clone() for batch in prefetch_batches(make_sampler(), 0, 11, rank=0)]
     for step, images in enumerate(found):
-        np.testing.assert_array_equal(images.numpy(), make_sampler().sample(step).images)
+        np.testing.assert_array_equal(images.numpy(), sample(make_sampler(), step).images)
     assert len(found) == 11
 
 
@@ -106,10 +105,10 @@ def test_a_training_on_crops_goes_on_bit_by_bit(tmp_path: Path, cut: int) -> Non
 
 def test_an_error_comes_when_its_batch_is_due_and_as_it_is() -> None:
     class Failing(TinySampler):
-        def sample(self, step: int, rank: int = 0) -> TinyBatch:
+        def draw(self, step: int, rank: int = 0, out: Any = None) -> Any:
             if step == 2:
                 raise TomogramError("run TS_1", "is torn", "copy it again")
-            return super().sample(step, rank)
+            return super().draw(step, rank, out)
 
     batches = prefetch_batches(Failing(), 0, 50, rank=0)
     next(batches)
@@ -172,6 +171,6 @@ def test_torch_computes_elsewhere_with_as_many_threads_as_before() -> None:
 def test_a_gpu_gets_the_batches_of_a_cpu() -> None:
     for step, batch in enumerate(prefetch_batches(make_sampler(), 0, 8, rank=0, device=torch.device("cuda"))):
         assert batch.images.is_cuda
-        expected = make_sampler().sample(step)
+        expected = sample(make_sampler(), step)
         np.testing.assert_allclose(batch.images.cpu().numpy(), expected.images, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(batch.values.cpu().numpy(), expected.values, atol=1e-6)

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from cryofind.config import AugmentConfig, TargetConfig, TrainConfig
 from cryofind.targets import draw_targets
-from cryofind.train.sampling import Batch, CropSampler, TrainingRun
+from cryofind.train.sampling import CropSampler, TrainingRun
 from cryofind.types import ParticleSpec, VoxelGrid
+from tests.tiny_models import Batch, sample
 
 SPECS = (
     ParticleSpec("small", 40.0, 1),
@@ -73,7 +74,7 @@ def assert_same(one: Batch, other: Batch) -> None:
 
 
 def test_batch_has_its_shapes_and_types() -> None:
-    batch = CropSampler([make_run()], CONFIG, AugmentConfig(), TargetConfig(), SPECS).sample(0)
+    batch = sample(CropSampler([make_run()], CONFIG, AugmentConfig(), TargetConfig(), SPECS), 0)
     assert batch.images.shape == (3, 1, 16, 24, 32)
     assert batch.values.shape == (3, 3, 8, 12, 16)
     assert batch.weights.shape == (3, 8, 12, 16)
@@ -86,10 +87,11 @@ def test_batch_depends_on_seed_step_and_rank_alone() -> None:
     runs = [make_run(), make_run("other", seed=1)]
     one = CropSampler(runs, CONFIG, everything, TargetConfig(), SPECS, seed=5)
     other = CropSampler(runs, CONFIG.model_copy(update={"seed": 5}), everything, TargetConfig(), SPECS)
-    uninterrupted = [one.sample(step) for step in range(6)]
-    assert_same(other.sample(5), uninterrupted[5])
-    assert_same(other.sample(2), uninterrupted[2])
-    different = [one.sample(5, rank=1), CropSampler(runs, CONFIG, everything, TargetConfig(), SPECS, seed=6).sample(5)]
+    uninterrupted = [sample(one, step) for step in range(6)]
+    assert_same(sample(other, 5), uninterrupted[5])
+    assert_same(sample(other, 2), uninterrupted[2])
+    reseeded = CropSampler(runs, CONFIG, everything, TargetConfig(), SPECS, seed=6)
+    different = [sample(one, 5, rank=1), sample(reseeded, 5)]
     for batch in [*different, uninterrupted[4]]:
         assert not np.array_equal(batch.images, uninterrupted[5].images)
 
@@ -97,7 +99,7 @@ def test_batch_depends_on_seed_step_and_rank_alone() -> None:
 def test_objects_are_equally_likely_however_rare() -> None:
     config = CONFIG.model_copy(update={"background_fraction": 0.0, "batch_size": 8, "crop_zyx": (4, 4, 4)})
     sampler = CropSampler([make_run(counts=(60, 3))], config, PLAIN, POINTS, SPECS)
-    present = np.mean([sampler.sample(step).values.max(axis=(2, 3, 4)) for step in range(60)], axis=(0, 1))
+    present = np.mean([sample(sampler, step).values.max(axis=(2, 3, 4)) for step in range(60)], axis=(0, 1))
     assert present[0] == pytest.approx(0.5, abs=0.08)
     assert present[1] == pytest.approx(0.5, abs=0.08)
     assert present[2] == 0
@@ -108,7 +110,7 @@ def test_every_crop_shows_a_particle_unless_it_is_background(augment: AugmentCon
     config = CONFIG.model_copy(update={"background_fraction": 0.0})
     sampler = CropSampler([make_run(counts=(4, 2))], config, augment, POINTS, SPECS)
     for step in range(40):
-        assert (sampler.sample(step).values.sum(axis=(1, 2, 3, 4)) >= 1).all()
+        assert (sample(sampler, step).values.sum(axis=(1, 2, 3, 4)) >= 1).all()
 
 
 def test_particles_lie_all_over_the_central_part() -> None:
@@ -117,7 +119,7 @@ def test_particles_lie_all_over_the_central_part() -> None:
     run = TrainingRun("run", np.zeros(shape, np.float16), grid, np.full((1, 3), 1000.0), np.zeros(1, np.int64))
     config = TrainConfig(batch_size=8, crop_zyx=(32, 32, 32), background_fraction=0)
     sampler = CropSampler([run], config, PLAIN, POINTS, SPECS)
-    cells = np.concatenate([np.argwhere(sampler.sample(step).values[:, 0])[:, 1:] for step in range(60)])
+    cells = np.concatenate([np.argwhere(sample(sampler, step).values[:, 0])[:, 1:] for step in range(60)])
     assert len(cells) == 480
     assert cells.min(axis=0).max() <= 3
     assert cells.max(axis=0).min() >= 12
@@ -133,7 +135,7 @@ def test_background_crops_are_anywhere() -> None:
     sampler = CropSampler(
         [TrainingRun("run", volume, run.grid, run.positions_zyx_angstrom, run.channels)], config, PLAIN, POINTS, SPECS
     )
-    firsts = np.concatenate([sampler.sample(step).images[:, 0, 0, 0, 0] for step in range(40)]).astype(int)
+    firsts = np.concatenate([sample(sampler, step).images[:, 0, 0, 0, 0] for step in range(40)]).astype(int)
     starts = np.stack(np.unravel_index(firsts, volume.shape), axis=1)
     assert (starts.min(axis=0) <= (2, 3, 3)).all()
     assert (starts.max(axis=0) >= (30, 49, 53)).all()
@@ -145,7 +147,7 @@ def test_targets_lie_on_the_bright_voxels(augment: AugmentConfig, shape: tuple[i
     sampler = CropSampler([make_run(shape=shape)], CONFIG, augment, POINTS, SPECS)
     seen = 0
     for step in range(10):
-        batch = sampler.sample(step)
+        batch = sample(sampler, step)
         for crop, channel, z, y, x in np.argwhere((batch.values > 0) & (batch.weights[:, None] > 0)):
             cell = batch.images[crop, 0, 2 * z : 2 * z + 2, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
             if augment is PLAIN:
@@ -159,7 +161,7 @@ def test_targets_lie_on_the_bright_voxels(augment: AugmentConfig, shape: tuple[i
 def test_volume_smaller_than_the_crop_is_reflected_without_weight() -> None:
     run = make_run(shape=(8, 10, 12), counts=(1,))
     sampler = CropSampler([run], CONFIG, PLAIN, POINTS, SPECS)
-    batch = sampler.sample(0)
+    batch = sample(sampler, 0)
     for image, weights in zip(batch.images[:, 0], batch.weights, strict=True):
         inside = np.argwhere(weights > 0)
         start, stop = 2 * inside.min(axis=0), 2 * inside.max(axis=0) + 2
@@ -174,8 +176,8 @@ def test_half_precision_and_read_only_volumes_work() -> None:
     half = run.volume_zyx.astype(np.float16)
     half.setflags(write=False)
     same = TrainingRun("run", half, run.grid, run.positions_zyx_angstrom, run.channels)
-    one = CropSampler([run], CONFIG, GEOMETRY, TargetConfig(), SPECS).sample(3)
-    other = CropSampler([same], CONFIG, GEOMETRY, TargetConfig(), SPECS).sample(3)
+    one = sample(CropSampler([run], CONFIG, GEOMETRY, TargetConfig(), SPECS), 3)
+    other = sample(CropSampler([same], CONFIG, GEOMETRY, TargetConfig(), SPECS), 3)
     np.testing.assert_allclose(one.images, other.images, atol=5e-3)
     np.testing.assert_array_equal(one.values, other.values)
 
@@ -189,7 +191,7 @@ def test_plain_target_equals_the_target_of_the_whole_volume() -> None:
     whole = draw_targets(run.positions_zyx_angstrom, run.channels, radii, coarse, object_count=3, config=target)
     matched = 0
     for step in range(20):
-        batch = CropSampler([run], config, PLAIN, target, SPECS).sample(step)
+        batch = sample(CropSampler([run], config, PLAIN, target, SPECS), step)
         start = find_start(run.volume_zyx, batch.images[0, 0])
         if (start % 2 == 0).all():
             z, y, x = (slice(s // 2, (s + n) // 2) for s, n in zip(start, config.crop_zyx, strict=True))
@@ -213,7 +215,7 @@ def test_scaled_crops_scale_the_target() -> None:
     run = TrainingRun("run", np.zeros(shape, np.float32), grid, np.full((1, 3), 480.0), np.ones(1, np.int64))
     config = TrainConfig(batch_size=8, crop_zyx=(48, 48, 48), background_fraction=0)
     augment = PLAIN.model_copy(update={"scale_probability": 1.0, "scale_range": 0.4})
-    values = CropSampler([run], config, augment, TargetConfig(radius_factor=1), SPECS).sample(0).values[:, 1]
+    values = sample(CropSampler([run], config, augment, TargetConfig(radius_factor=1), SPECS), 0).values[:, 1]
     volumes = values.sum(axis=(1, 2, 3))
     assert volumes.max() / volumes.min() > 3
 
@@ -229,7 +231,7 @@ def test_labels_follow_the_voxels(augment: AugmentConfig) -> None:
     sampler = CropSampler([run], config, augment, TargetConfig(kind="labels"), SPECS)
     shown = np.zeros(3)
     for step in range(20):
-        batch = sampler.sample(step)
+        batch = sample(sampler, step)
         means = batch.images[:, 0].reshape(3, 8, 2, 12, 2, 16, 2).mean(axis=(2, 4, 6))
         found = 2 * batch.values[:, 1] + 3 * batch.values[:, 2]
         # linear grey values and nearest labels differ at surfaces
@@ -247,7 +249,7 @@ def test_labels_with_picks_are_sampled_at_the_picks() -> None:
     labels[tuple(run.grid.nearest_indices_from_positions(run.positions_zyx_angstrom).T)] = 1
     both = TrainingRun("run", run.volume_zyx, run.grid, run.positions_zyx_angstrom, run.channels, labels)
     config = CONFIG.model_copy(update={"background_fraction": 0.0})
-    batch = CropSampler([both], config, PLAIN, TargetConfig(kind="labels"), SPECS).sample(0)
+    batch = sample(CropSampler([both], config, PLAIN, TargetConfig(kind="labels"), SPECS), 0)
     assert (batch.values[:, 0].max(axis=(1, 2, 3)) >= 0.125).all()
 
 
@@ -259,7 +261,7 @@ def test_annotated_mask_is_cropped_like_the_volume() -> None:
         "run", mask.astype(np.float32), run.grid, run.positions_zyx_angstrom, run.channels, annotated_mask_zyx=mask
     )
     config = TargetConfig(annotated_region="mask", ignore_shell_factor=0)
-    batch = CropSampler([masked], CONFIG, PLAIN, config, SPECS).sample(1)
+    batch = sample(CropSampler([masked], CONFIG, PLAIN, config, SPECS), 1)
     means = batch.images[:, 0].reshape(3, 8, 2, 12, 2, 16, 2).mean(axis=(2, 4, 6))
     np.testing.assert_array_equal(batch.weights > 0, means >= 0.5)
 
@@ -277,7 +279,7 @@ def test_pasted_particles_come_with_their_target_and_voxels() -> None:
     sampler = CropSampler([empty, donor], config, augment, POINTS, SPECS)
     pasted = 0
     for step in range(10):
-        batch = sampler.sample(step)
+        batch = sample(sampler, step)
         for image, values in zip(batch.images[:, 0], batch.values[:, 0], strict=True):
             bright = {tuple(voxel // 2) for voxel in np.argwhere(image > 99)}
             # the fractional part of the position may move the cell by one
@@ -298,7 +300,7 @@ def test_pasted_particle_keeps_its_place_between_voxels() -> None:
     config = TrainConfig(batch_size=8, crop_zyx=(32, 32, 32), background_fraction=1.0)
     augment = PLAIN.model_copy(update={"copy_paste_probability": 1.0})
     heatmap = TargetConfig(kind="gaussian", radius_factor=0.5)
-    batch = CropSampler([empty, donor], config, augment, heatmap, SPECS).sample(0)
+    batch = sample(CropSampler([empty, donor], config, augment, heatmap, SPECS), 0)
     compared = 0
     for image, values in zip(batch.images[:, 0], batch.values[:, 0], strict=True):
         bright, cells = np.argwhere(image > 99), np.argwhere(values > 0)
@@ -313,14 +315,13 @@ def test_pasted_particle_keeps_its_place_between_voxels() -> None:
 def test_crowded_or_narrow_crops_are_left_as_they_are() -> None:
     run = make_run(counts=(300,))
     augment = PLAIN.model_copy(update={"copy_paste_probability": 1.0})
-    without = CropSampler([run], CONFIG, augment, TargetConfig(), SPECS).sample(0)
+    without = sample(CropSampler([run], CONFIG, augment, TargetConfig(), SPECS), 0)
     assert set(np.unique(without.images)) <= set(np.unique(run.volume_zyx))
 
 
 def test_mixup_mixes_images_values_and_weights() -> None:
-    mixed = CropSampler(
-        [make_run()], CONFIG, PLAIN.model_copy(update={"mixup_probability": 1.0}), POINTS, SPECS
-    ).sample(0)
+    augment = PLAIN.model_copy(update={"mixup_probability": 1.0})
+    mixed = sample(CropSampler([make_run()], CONFIG, augment, POINTS, SPECS), 0)
     shares = np.unique(mixed.values)
     assert ((shares > 0) & (shares < 1)).any()
     assert mixed.values.max() <= 1
@@ -341,7 +342,7 @@ def test_batches_without_weights_are_those_of_all_runs_together() -> None:
         one = make(0, (32, 40, 48), [[100, 150, 200], [160, 200, 240], [50, 60, 300]], 0)
         other = make(100_000, (24, 24, 24), [[120, 110, 100]], second_project)
         sampler = CropSampler([one, other], config, augment, POINTS, SPECS)
-        drawn = [sampler.sample(*key).images.min(axis=(1, 2, 3, 4)).tolist() for key in ((0, 0), (1, 1), (2999, 0))]
+        drawn = [sample(sampler, *key).images.min(axis=(1, 2, 3, 4)).tolist() for key in ((0, 0), (1, 1), (2999, 0))]
         assert drawn == [
             [13986, 10144, 105887, 107132, 15951, 29540],
             [15808, 10485, 22052, 12161, 24, 73],
@@ -356,7 +357,7 @@ def test_projects_give_their_shares_of_the_crops() -> None:
     sampler = CropSampler(runs, config.model_copy(update=weights), PLAIN, POINTS, SPECS)
 
     def measure(step: int) -> NDArray[np.float64]:
-        projects = np.concatenate([find_projects(sampler.sample(step, rank)) for rank in range(4)])
+        projects = np.concatenate([find_projects(sample(sampler, step, rank)) for rank in range(4)])
         return np.bincount(projects, minlength=3) / len(projects)
 
     np.testing.assert_allclose(measure(0), (0.8, 0, 0.2), atol=0.06)
@@ -372,18 +373,18 @@ def test_batch_depends_on_seed_step_and_rank_alone_with_a_schedule() -> None:
     )
     runs = [make_run(), replace(make_run("other", seed=1), project=1)]
     one = CropSampler(runs, config, everything, TargetConfig(), SPECS)
-    uninterrupted = [one.sample(step) for step in range(8)]
+    uninterrupted = [sample(one, step) for step in range(8)]
     other = CropSampler(runs, config, everything, TargetConfig(), SPECS)
     for step in (7, 2, 5):
-        assert_same(other.sample(step), uninterrupted[step])
-    assert not np.array_equal(one.sample(5, rank=1).images, uninterrupted[5].images)
+        assert_same(sample(other, step), uninterrupted[step])
+    assert not np.array_equal(sample(one, 5, rank=1).images, uninterrupted[5].images)
 
 
 def test_objects_are_drawn_among_those_of_the_project() -> None:
     config = TrainConfig(batch_size=50, crop_zyx=(4, 4, 4), background_fraction=0, project_weights=(1.0, 1.0))
     runs = [make_even_run(0, (0, 3)), make_even_run(1, (40, 1))]
     sampler = CropSampler(runs, config, PLAIN, POINTS, SPECS)
-    batches = [sampler.sample(step) for step in range(8)]
+    batches = [sample(sampler, step) for step in range(8)]
     projects = np.concatenate([find_projects(batch) for batch in batches])
     present = np.concatenate([batch.values.max(axis=(2, 3, 4)) for batch in batches])
     assert (present[projects == 0, 1] == 1).all()
@@ -403,7 +404,7 @@ def test_pasted_particles_come_from_the_project_of_the_crop() -> None:
         runs.append(TrainingRun(f"run {project}", volume, grid, positions, np.array([project]), project=project))
     specs = (ParticleSpec("one", 20.0, 1), ParticleSpec("other", 20.0, 2))
     augment = PLAIN.model_copy(update={"copy_paste_probability": 1.0})
-    batch = CropSampler(runs, config, augment, POINTS, specs).sample(0)
+    batch = sample(CropSampler(runs, config, augment, POINTS, specs), 0)
     projects = find_projects(batch)
     assert set(projects) == {0, 1}
     for project in (0, 1):
@@ -420,14 +421,14 @@ def test_labels_stand_for_picks_in_the_project_that_has_none() -> None:
     labelled[4:8, 4:8, 4:8] = 1
     segmented = replace(make_even_run(1, ()), labels_zyx=labelled)
     config = TrainConfig(batch_size=20, crop_zyx=(8, 8, 8), background_fraction=0, project_weights=(0.5, 0.5))
-    batch = CropSampler([picked, segmented], config, PLAIN, TargetConfig(kind="labels"), SPECS).sample(0)
+    batch = sample(CropSampler([picked, segmented], config, PLAIN, TargetConfig(kind="labels"), SPECS), 0)
     assert (batch.values[find_projects(batch) == 1, 0].max(axis=(1, 2, 3)) > 0).all()
 
 
 def test_the_spectrum_changes_only_where_it_is_asked_for() -> None:
     def draw(**settings: float) -> Batch:
         augment = PLAIN.model_copy(update=settings)
-        return CropSampler([make_run()], CONFIG, augment, POINTS, SPECS).sample(0)
+        return sample(CropSampler([make_run()], CONFIG, augment, POINTS, SPECS), 0)
 
     plain = draw()
     changed = draw(spectrum_probability=1.0, spectrum_sigma=0.5)

@@ -28,7 +28,7 @@ from cryofind.train.ema import MovingAverage
 from cryofind.train.metrics import MetricsFile
 from cryofind.train.prefetch import prefetch_batches
 from cryofind.train.schedule import learning_rate_at
-from tests.tiny_models import TinySampler, build_tiny, cross_entropy, tiny_config
+from tests.tiny_models import TinySampler, build_tiny, cross_entropy, sample, tiny_config
 
 OBJECTS = ("ribosome", "apo-ferritin")
 
@@ -40,10 +40,10 @@ from cryofind.train import train_network
 from tests.tiny_models import TinySampler, build_tiny, cross_entropy, tiny_config
 
 class Telling(TinySampler):
-    def sample(self, step, rank=0):
+    def draw(self, step, rank=0, out=None):
         if step == 2:
             print("step 2", flush=True)
-        return super().sample(step, rank)
+        return super().draw(step, rank, out)
 
 config = tiny_config(steps=10**6, checkpoint_every=10**6, validate_every=10**6)
 out = Path(sys.argv[1])
@@ -100,7 +100,7 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     assert result.best_score is None
     assert result.is_main_process
     assert not result.network.training
-    batch = TinySampler().sample(1000)
+    batch = sample(TinySampler(), 1000)
     predicted = result.network(torch.from_numpy(batch.images)).softmax(1)[:, 1].detach().numpy()
     assert predicted[batch.values[:, 0] > 0].mean() > 2 * predicted[batch.values[:, 0] == 0].mean()
 
@@ -160,10 +160,10 @@ def test_a_signal_ends_after_a_checkpoint(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, number: signal.Signals, code: int
 ) -> None:
     class Interrupting(TinySampler):
-        def sample(self, step: int, rank: int = 0):  # type: ignore[no-untyped-def]
+        def draw(self, step: int, rank: int = 0, out: Any = None) -> Any:
             if step == 6:
                 signal.pthread_kill(threading.main_thread().ident or 0, number)
-            return super().sample(step, rank)
+            return super().draw(step, rank, out)
 
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as caught:
@@ -323,7 +323,7 @@ def test_batches_come_in_order_and_one_ahead() -> None:
     sampler = TinySampler()
     batches = prefetch_batches(sampler, 2, 6, rank=1)
     first = next(batches)
-    np.testing.assert_array_equal(first.images, TinySampler().sample(2, 1).images)
+    np.testing.assert_array_equal(first.images, sample(TinySampler(), 2, 1).images)
     next(batches)
     batches.close()
     assert sampler.steps[:2] == [2, 3]

@@ -13,7 +13,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from cryofind.errors import CryofindError, ProcessError
+from cryofind.errors import CryofindError, MemoryLimitError, ProcessError
 from cryofind.io import TomogramEntry
 from cryofind.pipeline.pick_worker import (
     Finished,
@@ -117,7 +117,7 @@ class PickProcesses:
         Raises
         ------
         CryofindError
-            If a process cannot make its networks ready.
+            If a process cannot make its networks ready; for want of memory only if none can.
         """
         try:
             for number, device in enumerate(self.devices):
@@ -179,7 +179,7 @@ class PickProcesses:
                 logger.info("%s", line)
                 self.engine = engine if number == 0 or not self.engine else self.engine
             case Refused(error):
-                raise error
+                yield from self._do_without(number, error)
             case Finished():
                 self._desk.dismiss(number)
                 self._leaving.append(self._workers.pop(number))
@@ -189,6 +189,16 @@ class PickProcesses:
             self._workers[number].connection.send(entry_number)
         except OSError:
             logger.debug("a process ended before its answer came")  # said by the end of its connection
+
+    def _do_without(self, number: int, error: CryofindError) -> Generator[Outcome, None, None]:
+        """Leave the work of a process that has not the memory to the others; yield what nobody is left for."""
+        if not isinstance(error, MemoryLimitError) or (len(self._workers) == 1 and not self._begun):
+            raise error
+        worker = self._workers.pop(number)
+        self._leaving.append(worker)
+        logger.warning("no tomogram is picked on %s: %s", worker.device, error)
+        for entry_number in self._desk.dismiss(number):
+            yield self.order.entries[entry_number], error
 
     def _report_loss(self, number: int) -> Generator[Outcome, None, None]:
         """Yield what a process left undone that ended too early."""

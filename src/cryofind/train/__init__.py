@@ -3,13 +3,12 @@
 from cryofind.train.loop import train_network
 from cryofind.train.losses import build_loss, mask_unlabelled
 from cryofind.train.metrics import read_metrics
-from cryofind.train.prefetch import BatchArrays, Sampler
+from cryofind.train.prefetch import Sampler
 from cryofind.train.results import Loss, TrainResult, Validation
 from cryofind.train.sampling import CropSampler, TrainingRun
 from cryofind.train.timing import TrainTimes
 
 __all__ = [
-    "BatchArrays",
     "CropSampler",
     "Loss",
     "Sampler",

@@ -25,7 +25,17 @@ _READ_BY_THE_CPU = {"noise_starts", "noise_deviations"}
 
 
 class BatchTensors(NamedTuple):
-    """A batch as the loss needs it, float32: see `cryofind.train.prefetch.BatchArrays`."""
+    """A batch as the loss needs it, float32.
+
+    Parameters
+    ----------
+    images
+        Crops, shape (B, 1, Z, Y, X).
+    values
+        What the network should say of every object, 0 to 1, shape (B, K, Z/2, Y/2, X/2).
+    weights
+        Weight of every cell in the loss, shape (B, Z/2, Y/2, X/2).
+    """
 
     images: Tensor
     values: Tensor

@@ -7,11 +7,9 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cryofind.train.changes import BatchTensors, DrawnBatch, apply_changes
@@ -24,47 +22,23 @@ MAX_THREADS_FOR_A_GPU = 4
 READY_BATCHES = 1
 
 
-class BatchArrays(Protocol):
-    """One batch of crops."""
-
-    @property
-    def images(self) -> NDArray[np.float32]:
-        """Shape (B, 1, Z, Y, X)."""
-        ...
-
-    @property
-    def values(self) -> NDArray[np.float32]:
-        """Targets 0..1, shape (B, K, Z/2, Y/2, X/2)."""
-        ...
-
-    @property
-    def weights(self) -> NDArray[np.float32]:
-        """Weight of every cell in the loss, shape (B, Z/2, Y/2, X/2)."""
-        ...
-
-
 class Sampler(Protocol):
     """A source of batches that is a pure function of (its seed, step, rank).
 
-    On a GPU several threads ask it at once, each for another step.
+    It leaves the work on grey values to the device of the network. On a GPU several threads ask it at once, each for
+    another step.
     """
 
-    def sample(self, step: int, rank: int = 0) -> BatchArrays:
-        """Return the batch of a step for one of several processes."""
-        ...
-
-
-@runtime_checkable
-class DrawingSampler(Protocol):
-    """A sampler that leaves the work on grey values to the device of the network."""
-
     def draw(self, step: int, rank: int = 0, out: BatchTensors | None = None) -> DrawnBatch:
-        """Return the batch of a step, unchanged yet, on the CPU; it may be written over an old one, `out`."""
+        """Return the batch of a step for one of several processes, unchanged yet, on the CPU.
+
+        It may be written over `out`, a batch of this sampler that nobody needs any more.
+        """
         ...
 
 
 class ReadyBatch(NamedTuple):
-    """A batch on the device of the network: float32, as `BatchArrays`; `seconds` is how long a thread made it."""
+    """A batch on the device of the network: as `BatchTensors`; `seconds` is how long a thread made it."""
 
     images: Tensor
     values: Tensor
@@ -155,7 +129,7 @@ class _BatchMaker:
     def make(self, step: int) -> _MadeBatch:
         """Return the batch of a step, on the device or on its way there."""
         started = time.perf_counter()
-        drawn = self._draw(step, self._take_spare())
+        drawn = self._sampler.draw(step, self._rank, self._take_spare())
         if self._stream is None:
             tensors = apply_changes(drawn.moved_to(self._device))
             return _MadeBatch(tensors, None, time.perf_counter() - started)
@@ -183,13 +157,3 @@ class _BatchMaker:
             return self._spare.popleft()
         except IndexError:
             return None
-
-    def _draw(self, step: int, spare: BatchTensors | None) -> DrawnBatch:
-        if isinstance(self._sampler, DrawingSampler):
-            return self._sampler.draw(step, self._rank, spare)
-        batch = self._sampler.sample(step, self._rank)
-        return DrawnBatch(BatchTensors(*(_as_tensor(a) for a in (batch.images, batch.values, batch.weights))))
-
-
-def _as_tensor(array: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

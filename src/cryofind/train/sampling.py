@@ -1,7 +1,6 @@
 """Annotated tomograms -> batches of crops, as a pure function of (seed, step, rank)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -27,7 +26,6 @@ from cryofind.train.changes import (
     BatchTensors,
     CropChange,
     DrawnBatch,
-    apply_changes,
     gather_changes,
 )
 from cryofind.train.crop_map import CropMap, Floats, cut_crop, find_outside, place_crop
@@ -38,29 +36,10 @@ from cryofind.train.spectrum import draw_gains
 from cryofind.types import ParticleSpec, VoxelGrid
 from cryofind.types.grid import FloatTriple, IntTriple
 
-__all__ = ["Batch", "CropSampler", "TrainingRun"]
+__all__ = ["CropSampler", "TrainingRun"]
 
 CENTRAL_SHARE = 0.7  # a chosen particle lies anywhere in this central part of its crop, along each axis
 _STATISTICS_STRIDE = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Crops and what the network should say about them.
-
-    Parameters
-    ----------
-    images
-        float32 (batch, 1, Z, Y, X).
-    values
-        float32 (batch, object, Z/2, Y/2, X/2), 0 to 1.
-    weights
-        float32 (batch, Z/2, Y/2, X/2).
-    """
-
-    images: NDArray[np.float32]
-    values: NDArray[np.float32]
-    weights: NDArray[np.float32]
 
 
 class _Particles(NamedTuple):
@@ -123,11 +102,6 @@ class CropSampler:
         self._deviations = [_measure_deviation(run.volume_zyx) for run in self._runs]
         by_project, from_labels = bool(config.project_weights), targets.kind == "labels"
         self._pools = gather_pools(runs, len(specs), by_project=by_project, from_labels=from_labels)
-
-    def sample(self, step: int, rank: int = 0) -> Batch:
-        """Return the batch of a step for one of several processes."""
-        images, values, weights = (tensor.numpy() for tensor in apply_changes(self.draw(step, rank)))
-        return Batch(images, values, weights)
 
     def draw(self, step: int, rank: int = 0, out: BatchTensors | None = None) -> DrawnBatch:
         """Return the batch of a step on the CPU, its grey values as they are in the tomograms, and their changes.
