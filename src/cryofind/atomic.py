@@ -1,5 +1,6 @@
 """Writing that leaves either the old file or the whole new one, never a torn one."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cryofind.errors import OutputError
+
+
+def advise_on(error: OSError) -> str:
+    """Return what to do when a file cannot be written."""
+    is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    return "free space or choose another place" if is_full else "choose another place"
 
 
 def _partial_path(path: Path) -> Path:
@@ -24,7 +31,7 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def _as_output_error(path: Path, error: OSError) -> OutputError:
-    return OutputError(path, f"cannot be written ({error.strerror or error})", "free space or choose another place")
+    return OutputError(path, f"cannot be written ({error.strerror or error})", advise_on(error))
 
 
 def _remove_partial_file(partial: Path) -> None:

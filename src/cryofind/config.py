@@ -171,7 +171,9 @@ class LocateConfig(StageConfig):
     smoothing_angstrom: float = Field(0.0, ge=0)  # Gaussian sigma
     floor: float = Field(0.02, gt=0, lt=1)  # candidates of a lower probability are dropped for good
     floors: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}  # ... of one object, where that is higher
-    floor_factor: float = Field(0.05, ge=0, lt=1)  # when picking, so are those below this x their object's threshold
+    floor_factor: float = Field(
+        0.05, ge=0, lt=1
+    )  # when picking, so are those below this x their object's threshold, but with `cross_separation_factor`
     separation_factor: float = Field(1.2, ge=0)  # least distance of two picks of one object, in radii
     cross_separation_factor: float = Field(0.0, ge=0)  # ... of two objects, in radii of the smaller; 0: none
     refine: bool = True  # sub-voxel position
@@ -289,8 +291,8 @@ def read_recipe(recipe: Path) -> dict[str, Any]:
         raise ConfigError(recipe, f"is not TOML ({error})", "mend the file") from error
 
 
-def apply_setting(document: dict[str, Any], setting: str) -> None:
-    """Change one value of a nested dictionary by a text such as `train.steps=500`.
+def apply_setting(document: dict[str, Any], setting: str, *, example: str = "train.steps=500") -> None:
+    """Change one value of a nested dictionary by a text such as `train.steps=500`; errors give an example.
 
     Raises
     ------
@@ -300,7 +302,7 @@ def apply_setting(document: dict[str, Any], setting: str) -> None:
     dotted, equals, text = setting.partition("=")
     keys = [key.strip() for key in dotted.split(".")]
     if not equals or len(keys) < 2 or not all(keys):
-        raise ConfigError(f"--set {setting}", "is not of the form stage.key=value", "write e.g. train.steps=500")
+        raise ConfigError(f"--set {setting}", "is not of the form stage.key=value", f"write e.g. {example}")
     table = document
     for key in keys[:-1]:
         table = table.setdefault(key, {})
@@ -316,13 +318,26 @@ def _parse_value(text: str) -> Any:
         return None if text in {"none", "null"} else text
 
 
+_EXPECTED = {
+    "dict_type": "should be a table",
+    "model_type": "should be a table",
+    "tuple_type": "should be a list, [...]",
+    "list_type": "should be a list, [...]",
+    "too_short": "should have more entries",
+}
+
+
 def _as_config_error(error: ValidationError, where: str, kind: type[BaseModel]) -> ConfigError:
     first = error.errors()[0]
     dotted = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return ConfigError(f"{where}: {dotted}", "is not a known key", _advise_key(first["loc"], kind))
+    if first["type"] == "missing":
+        return ConfigError(f"{where}: {dotted}", "is missing", "add it")
     found = json.dumps(first["input"], default=str)[:80]
-    return ConfigError(f"{where}: {dotted}", f"{first['msg'].lower()}, found {found}", "change the value")
+    # The checks of pydantic speak of its own types.
+    expected = _EXPECTED.get(first["type"], first["msg"].lower())
+    return ConfigError(f"{where}: {dotted}", f"{expected}, found {found}", "change the value")
 
 
 def _advise_key(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:

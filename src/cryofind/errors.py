@@ -42,6 +42,10 @@ class TomogramError(CryofindError):
     """A file or array that cannot be used as a tomogram."""
 
 
+class VoxelSizeError(TomogramError):
+    """A voxel spacing that a file does not say, or not so that it can be believed."""
+
+
 class MemoryLimitError(TomogramError):
     """A tomogram that takes more memory than there is now; what is known of it stays true."""
 

@@ -271,7 +271,7 @@ def test_a_recipe_and_its_maps_can_be_moved(tmp_path: Path, run: Run) -> None:
     (tmp_path / "first").rename(tmp_path / "second")
     code, stdout, _ = run("simulate", tmp_path / "second" / "recipe.toml", "--out", tmp_path / "out", *TINY)
     assert code == 0
-    assert "1 of 1 runs were there already" in stdout
+    assert "1 of 1 run was there already" in stdout
 
 
 def test_noise2noise_trains_once(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ def test_noise2noise_trains_once(tmp_path: Path, run: Run, monkeypatch: pytest.M
     before = digest(out)
     code, stdout, _ = run("simulate", "easy", "--out", out, "--runs", 2, *TINY, *settings)
     assert code == 0
-    assert "1 of 2 runs were there already" in stdout
+    assert "1 of 2 runs was there already" in stdout
     assert {path.name: path.stat().st_mtime_ns for path in (out / "denoiser").iterdir()} == weights
     assert before.items() < digest(out).items()
     volumes = [np.asarray(entry.read().volume_zyx) for entry in open_project(out).tomograms]

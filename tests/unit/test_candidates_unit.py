@@ -78,6 +78,11 @@ def test_floors_by_thresholds_leave_out_low_scores_and_change_no_other_pick(meth
     assert 0 < found.selected.sum() == every.selected.sum()
 
 
+def test_objects_that_are_weighed_against_each_other_keep_their_floors() -> None:
+    config = LocateConfig(cross_separation_factor=0.5)
+    assert Tuning({"b": 0.5}, {"b": (1.5, -2.0)}, {}).with_floors(config, ("a", "b")) == config
+
+
 def test_floors_by_thresholds_never_lie_below_the_floor_that_is_asked_for() -> None:
     config = LocateConfig(floor=0.04, floors={"b": 0.3})
     tuned = Tuning({"b": 0.5}, {}, {}).with_floors(config, ("a", "b"))

@@ -1,6 +1,6 @@
 """Differences of nested descriptions, short enough for a message."""
 
-from cryofind.train.differences import list_differences
+from cryofind.differences import list_differences
 
 RUNS = [{"run": f"TS_{number}", "picks_sha256": f"{number}" * 64} for number in range(5)]
 

@@ -25,6 +25,7 @@ from cryofind.io import (
     write_segmentation_zarr,
     write_tomogram_zarr,
 )
+from cryofind.io.copick import point_copick_config
 from cryofind.types import LabelVolume, ParticleSpec, Picks, Tomogram, VoxelGrid
 
 GRID = VoxelGrid.isotropic((4, 6, 8), 10.012)
@@ -399,11 +400,32 @@ def test_loose_files_and_single_ones(tmp_path: Path) -> None:
         open_project(tmp_path)
 
 
-def test_moved_projects_get_advice(copick: Path) -> None:
+def test_a_moved_project_is_read_where_it_lies(copick: Path, caplog: pytest.LogCaptureFixture) -> None:
     moved = copick.parent / "static/copick.json"
     write_copick_config(moved, name="x", objects=OBJECTS, overlay_root="/gone/away")
-    with pytest.raises(ProjectError, match=r"write '\.' if it is the folder of this file"):
-        open_project(moved)
+    project = open_project(moved)
+    assert project.overlay_root == moved.parent
+    assert project.tomograms
+    assert all(entry.path.is_relative_to(moved.parent) for entry in project.tomograms)
+    assert "overlay_root '/gone/away' is not there; the ExperimentRuns beside it is read" in caplog.text
+
+
+def test_a_root_that_is_gone_needs_advice(tmp_path: Path) -> None:
+    write_copick_config(tmp_path / "copick.json", name="x", objects=OBJECTS, overlay_root="/gone/away")
+    with pytest.raises(ProjectError, match="'/gone/away' is not a folder; mend the path"):
+        open_project(tmp_path)
+
+
+def test_a_copied_configuration_that_reads_the_original_says_so(copick: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copied = copick.parent / "static/copick.json"
+    (copick.parent / "other").mkdir()
+    write_copick_config(copied, name="x", objects=OBJECTS, overlay_root=copick.parent / "other")
+    open_project(copied)
+    assert f"reads {copick.parent / 'other'}, not the ExperimentRuns beside it" in caplog.text
+    caplog.clear()
+    point_copick_config(copied, copied.parent)
+    assert open_project(copied).tomograms
+    assert not caplog.text
 
 
 def test_folders_that_may_not_be_read_are_refused(copick: Path, monkeypatch: pytest.MonkeyPatch) -> None:

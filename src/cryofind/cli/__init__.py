@@ -1,7 +1,11 @@
 """The command line: a lazy group, so that `cryofind --help` imports nothing heavy."""
 
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -63,7 +67,8 @@ def application(quiet: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 all done, 1 some items failed, 2 usage or input error."""
     try:
-        code: Any = application.main(args=arguments, prog_name="cryofind", standalone_mode=False)
+        with _ending_in_order():
+            code: Any = application.main(args=arguments, prog_name="cryofind", standalone_mode=False)
     except CryofindError as error:
         click.echo(f"cryofind: error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -80,6 +85,26 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(141)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send, end commands as Ctrl-C does: nothing half written, no process left."""
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one would cut off the cleaning up
+        raise SystemExit(128 + number)
+
+    # One that is ignored stays ignored, and only the main thread may choose.
+    is_heeded = signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
+    if threading.current_thread() is not threading.main_thread() or not is_heeded:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _describe_usage_error(error: click.ClickException) -> str:

@@ -27,9 +27,11 @@ _OF_PROJECT = ("count", "shape", "with_density")
 @click.option("--jobs", type=click.IntRange(min=1), help="Made side by side; default: what cores and memory allow.")
 @click.option("--density", "with_density", is_flag=True, help="Also write the clean density, as type `density`.")
 @click.option("--like", "inputs", multiple=True, type=options.PATH, help="Tomogram or project to be like; repeatable.")
-@click.option("--save-recipe", type=options.PATH, metavar="FILE", help="With --like: only write the fitted recipe.")
+@click.option("--save-recipe", type=options.PATH, metavar="FILE", help="Only write the recipe.")
 @click.option("--flavour", default="", help="With --like: wbp, ctfdeconvolved or denoised; default: the nearest.")
-@click.option("--simulations", type=click.IntRange(min=8), default=80, show_default=True, help="With --like: how many.")
+@click.option(
+    "--simulations", type=click.IntRange(min=8), default=80, show_default=True, help="With --like: about how many."
+)
 @options.tomogram
 @options.runs
 @options.voxel_size
@@ -42,15 +44,17 @@ def command(recipe: str, inputs: tuple[Path, ...], **chosen: Any) -> None:
     or ranges [low, high]; what was drawn for a run is written beside it.
 
     With --like, RECIPE gives the species and what cannot be seen; the rest is measured on the tomograms or fitted to
-    them by small simulations. The fitted recipe is `recipe.toml` in --out; --save-recipe writes it alone.
+    them by small simulations. The fitted recipe is `recipe.toml` in --out; --save-recipe writes it alone. Without
+    --like, --save-recipe writes RECIPE as a file to change.
     """
     out, save_recipe = chosen["out"], chosen["save_recipe"]
-    if (out is None) == (save_recipe is None) or (save_recipe is not None and not inputs):
-        raise click.UsageError("give --out, or --like with --save-recipe")
+    if (out is None) == (save_recipe is None):
+        raise click.UsageError("give either --out or --save-recipe")
     if not inputs:
         options.refuse_given(_OF_LIKE, _WITHOUT_LIKE)
     if save_recipe is not None:
-        options.refuse_given(_OF_PROJECT, "not with --save-recipe, which makes no tomograms")
+        unused = _OF_PROJECT if inputs else (*_OF_PROJECT, "seed", "jobs")
+        options.refuse_given(unused, "not with --save-recipe, which makes no tomograms")
     for line in _simulate_like(recipe, inputs, chosen) if inputs else _simulate(recipe, chosen):
         click.echo(line)
 
@@ -58,9 +62,12 @@ def command(recipe: str, inputs: tuple[Path, ...], **chosen: Any) -> None:
 def _simulate(recipe: str, chosen: dict[str, Any]) -> list[str]:
     from cryofind import czii
     from cryofind.pipeline import simulate_project
+    from cryofind.pipeline.simulate_like import save_recipe
     from cryofind.simulate import find_recipe, load_recipe
 
     path = find_recipe(recipe)
+    if chosen["save_recipe"] is not None:
+        return save_recipe(load_recipe(path, chosen["settings"]), chosen["save_recipe"], of=path.stem)
     request = _build_request(path.stem, czii.TOMOGRAM_GRID.shape_zyx, chosen)
     return simulate_project(load_recipe(path, chosen["settings"]), request)
 
@@ -78,7 +85,7 @@ def _simulate_like(recipe: str, inputs: tuple[Path, ...], chosen: dict[str, Any]
 def _build_request(name: str, default_shape: tuple[int, int, int], chosen: dict[str, Any]) -> "SimulationRequest":
     from cryofind.pipeline import SimulationRequest
 
-    shape = options.parse_shape(chosen["shape"]) if chosen["shape"] else default_shape
+    shape = default_shape if chosen["shape"] is None else options.parse_shape(chosen["shape"])
     return SimulationRequest(
         chosen["out"], name, chosen["count"], shape, chosen["seed"], chosen["jobs"], chosen["with_density"]
     )

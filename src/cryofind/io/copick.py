@@ -3,6 +3,7 @@
 Source: copick 1.31 and 2.0 alpha, `CopickConfig` and `PickableObject`. Keys that are not used here are passed over.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from cryofind.io.entries import Project
 from cryofind.io.files import read_json_document
 from cryofind.io.layout import RUNS_FOLDER, scan_layout
 from cryofind.types import ParticleSpec
+
+logger = logging.getLogger("cryofind")
 
 CONFIG_NAME = "copick.json"
 
@@ -35,14 +38,10 @@ def read_copick_project(path: Path) -> Project:
     objects = _parse_objects(path, document["pickable_objects"])
     overlay = _parse_root(path, document, "overlay_root")
     static = _parse_root(path, document, "static_root")
-    roots = [root for root in (overlay, static) if root is not None and root.is_dir()]
     if overlay is None:
-        raise ProjectError(f"{path}: overlay_root", "is missing", "add the folder that holds ExperimentRuns")
-    if not roots:
-        beside = (path.parent / RUNS_FOLDER).is_dir()
-        advice = "write '.' if it is the folder of this file" if beside else "mend the path"
-        raise ProjectError(f"{path}: overlay_root", f"'{overlay}' is not a folder", advice)
-    contents = scan_layout(roots)
+        raise _missing_root(path)
+    overlay = _choose_overlay(path, overlay, static)
+    contents = scan_layout([root for root in (overlay, static) if root is not None and root.is_dir()])
     name = document.get("name")
     return Project(
         name=name if isinstance(name, str) and name else path.stem,
@@ -53,6 +52,55 @@ def read_copick_project(path: Path) -> Project:
         static_root=static,
         **vars(contents),
     )
+
+
+def _choose_overlay(path: Path, overlay: Path, static: Path | None) -> Path:
+    """Return the overlay root; of a project that was moved as a whole, the folder of its configuration."""
+    there = [root.resolve() for root in (overlay, static) if root is not None and root.is_dir()]
+    own = path.absolute().parent
+    has_runs = (own / RUNS_FOLDER).is_dir()
+    if not there and not has_runs:
+        raise ProjectError(f"{path}: overlay_root", f"'{overlay}' is not a folder", "mend the path")
+    if not there:
+        logger.warning("%s: overlay_root '%s' is not there; the %s beside it is read", path, overlay, RUNS_FOLDER)
+        return own
+    if has_runs and own.resolve() not in there:
+        logger.warning(
+            "%s: reads %s, not the %s beside it; set overlay_root to '.' to change that", path, there[0], RUNS_FOLDER
+        )
+    return overlay
+
+
+def read_overlay_root(path: Path) -> Path:
+    """Return the `overlay_root` of a configuration, whether or not it is there.
+
+    Raises
+    ------
+    ProjectError
+        If it is no configuration, or has none.
+    """
+    root = _parse_root(path, read_json_document(path, ProjectError), "overlay_root")
+    if root is None:
+        raise _missing_root(path)
+    return root
+
+
+def point_copick_config(path: Path, overlay_root: Path) -> None:
+    """Let a configuration name another folder as `overlay_root`.
+
+    Raises
+    ------
+    ProjectError
+        If it is no JSON object.
+    OutputError
+        If the file system refuses.
+    """
+    document = read_json_document(path, ProjectError)
+    write_json(path, {**document, "overlay_root": _root_url(overlay_root)})
+
+
+def _missing_root(path: Path) -> ProjectError:
+    return ProjectError(f"{path}: overlay_root", "is missing", "add the folder that holds ExperimentRuns")
 
 
 def is_copick_config(document: dict[str, Any]) -> bool:

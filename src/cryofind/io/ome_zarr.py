@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryofind.errors import TomogramError
-from cryofind.io.files import is_folder
+from cryofind.io.files import is_folder, read_json_document
 from cryofind.io.ome_metadata import (
     SPATIAL_AXES,
     Level,
@@ -281,6 +281,12 @@ def _note_origin(grid: VoxelGrid) -> tuple[str, ...]:
         return ()
     z, y, x = grid.origin_zyx_angstrom
     return (f"index 0 lies at {z:g}, {y:g}, {x:g} A (z, y, x), as the translation says",)
+
+
+def find_missing_chunk(path: Path) -> str | None:
+    """Return the first chunk file, of any level of an OME-Zarr of this package, that is not there; None if all are."""
+    own = read_json_document(path / ".zattrs", TomogramError).get(OWN_ATTRIBUTES, {})
+    return next((key for key in own.get("chunk_crc32", {}) if not (path / key).is_file()), None)
 
 
 def _find_checksums(path: Path, own: dict[str, Any], level: Level) -> dict[str, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cryofind.errors import TomogramError
+from cryofind.errors import TomogramError, VoxelSizeError
 from cryofind.types.grid import FloatTriple
 
 # Axes that differ by less than this are equal up to the rounding of float32 headers (13.279999, 13.28, 13.28).
@@ -33,16 +33,18 @@ def choose_spacing(
 
     Raises
     ------
+    VoxelSizeError
+        If the file says nothing usable.
     TomogramError
-        If nothing usable is known.
+        If what is given is no voxel spacing.
     """
     if given_angstrom is not None:
         return _given_spacing(path, found_zyx_angstrom, given_angstrom)
     if found_zyx_angstrom is None:
-        raise TomogramError(f"{path}: voxel size", "is not in the file", ADVICE)
+        raise VoxelSizeError(f"{path}: voxel size", "is not in the file", ADVICE)
     problem = _find_problem(found_zyx_angstrom, one_means_unknown=one_means_unknown)
     if problem is not None:
-        raise TomogramError(f"{path}: voxel size", problem, ADVICE)
+        raise VoxelSizeError(f"{path}: voxel size", problem, ADVICE)
     return found_zyx_angstrom, ()
 
 
@@ -61,7 +63,7 @@ def _find_problem(spacing: FloatTriple, *, one_means_unknown: bool) -> str | Non
     if one_means_unknown and max(abs(value - 1.0) for value in spacing) < 1e-6:
         return "is exactly 1 A, which writers put there when they do not know it"
     if not all(PLAUSIBLE_ANGSTROM[0] <= value <= PLAUSIBLE_ANGSTROM[1] for value in spacing):
-        return f"is {_show(spacing)} A (z, y, x), which no tomogram has"
+        return f"is {_show(spacing)} A (z, y, x), which no volume has"
     if max(spacing) - min(spacing) > ANISOTROPY_TOLERANCE * min(spacing):
         return f"differs between the axes: {_show(spacing)} A (z, y, x)"
     return None

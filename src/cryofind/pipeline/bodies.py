@@ -1,13 +1,15 @@
 """The bodies that a simulation recipe names (shipped, density maps, atomic models), and the objects they become."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cryofind import czii
-from cryofind.errors import ConfigError, advise_known_names
+from cryofind.errors import ConfigError, CryofindError, VoxelSizeError, advise_known_names
 from cryofind.io import read_structure, read_tomogram
 from cryofind.io.mrc import MRC_SUFFIXES
 from cryofind.io.structures import STRUCTURE_SUFFIXES
@@ -25,6 +27,8 @@ from cryofind.simulate import (
 )
 from cryofind.types import ParticleSpec, check_name
 from cryofind.types.particles import PALETTE
+
+logger = logging.getLogger("cryofind")
 
 _MEMBRANE_COLOR = (153, 153, 153, 255)
 MAX_LABEL = 255
@@ -50,9 +54,8 @@ def load_bodies(recipe: SimulationRecipe) -> dict[str, Body]:
     Raises
     ------
     ConfigError
-        If a body is neither shipped nor a file, a map has no mass, or a species has the membranes' name.
-    TomogramError, ProjectError
-        If a file cannot be read.
+        If a body is neither shipped nor a file, a file cannot be used (with its path), a map has no mass, or a species
+        has the membranes' name.
     """
     if MEMBRANE in recipe.species:
         raise ConfigError(f"species {MEMBRANE}", "has the name that the membranes' label has", "choose another name")
@@ -61,34 +64,58 @@ def load_bodies(recipe: SimulationRecipe) -> dict[str, Body]:
 
 def _load(name: str, species: SpeciesRecipe) -> Body:
     source = species.body or name
-    suffix = Path(source).suffix.lower()
-    if suffix in STRUCTURE_SUFFIXES:
-        atoms = read_structure(Path(source))
-        body = body_from_atoms(name, atoms.positions_zyx_angstrom, atoms.masses_dalton, atoms.is_nucleic)
-    elif suffix in MRC_SUFFIXES:
-        body = _load_map(name, species, Path(source))
-    elif source in body_names():
-        body = load_body(source)
-    else:
-        advice = f"{advise_known_names(source, body_names())} (or give the path of a .mrc, .pdb or .cif file)"
-        raise ConfigError(f"species {name}: body '{source}'", "is not shipped", advice)
+    body = _load_source(name, species, source)
+    if species.voxel_spacing_angstrom is not None and Path(source).suffix.lower() not in MRC_SUFFIXES:
+        problem = f"is given, but the body '{source}' is no density map"
+        raise ConfigError(f"species {name}: voxel_spacing_angstrom", problem, "leave it out")
     if species.mass_kilodalton is None:
         return replace(body, name=name)
     factor = species.mass_kilodalton / body.mass_kilodalton
     return replace(body, name=name, masses_kilodalton=body.masses_kilodalton * factor)
 
 
-def _load_map(name: str, species: SpeciesRecipe, path: Path) -> Body:
-    if species.mass_kilodalton is None:
-        problem = f"comes from the map {path}, which does not say how heavy it is"
-        raise ConfigError(f"species {name}: mass_kilodalton", problem, "give the molecule's mass in kilodalton")
-    tomogram = read_tomogram(path)
-    return body_from_map(
-        name,
-        np.asarray(tomogram.volume_zyx, dtype=np.float32),
-        tomogram.grid.spacing_angstrom,
-        mass_kilodalton=species.mass_kilodalton,
-    )
+def _load_source(name: str, species: SpeciesRecipe, source: str) -> Body:
+    suffix = Path(source).suffix.lower()
+    if suffix in STRUCTURE_SUFFIXES:
+        with _naming(name, source):
+            atoms = read_structure(Path(source))
+            return body_from_atoms(name, atoms.positions_zyx_angstrom, atoms.masses_dalton, atoms.is_nucleic)
+    if suffix in MRC_SUFFIXES:
+        if species.mass_kilodalton is None:
+            problem = f"comes from the map {source}, which does not say how heavy it is"
+            raise ConfigError(f"species {name}: mass_kilodalton", problem, "give the molecule's mass in kilodalton")
+        with _naming(name, source):
+            return _load_map(name, Path(source), species.mass_kilodalton, species.voxel_spacing_angstrom)
+    if source in body_names():
+        return load_body(source)
+    subject = f"species {name}: body '{source}'"
+    known = ", ".join((*MRC_SUFFIXES, *STRUCTURE_SUFFIXES))
+    if suffix:
+        raise ConfigError(subject, f"ends in '{suffix}', expected a map or an atomic model", f"give one of {known}")
+    advice = f"{advise_known_names(source, body_names())} (or give the path of a file: {known})"
+    raise ConfigError(subject, "is not shipped", advice)
+
+
+@contextmanager
+def _naming(name: str, source: str) -> Iterator[None]:
+    """Let errors say whose body it is, and in which file."""
+    try:
+        yield
+    except CryofindError as error:
+        advice = error.advice
+        if isinstance(error, VoxelSizeError):
+            advice = f"give it in Angstrom as species.{name}.voxel_spacing_angstrom, or resample the map"
+        what = error.subject.removeprefix(f"species {name}: ").removeprefix(source).removeprefix(": ")
+        where = f"species {name}: body '{source}'" + (f": {what}" if what not in {"", "body"} else "")
+        raise ConfigError(where, error.problem, advice) from error
+
+
+def _load_map(name: str, path: Path, mass_kilodalton: float, voxel_spacing_angstrom: float | None) -> Body:
+    tomogram = read_tomogram(path, voxel_spacing_angstrom=voxel_spacing_angstrom)
+    for note in tomogram.notes:
+        logger.info("species %s: %s: %s", name, path, note)
+    volume_zyx = np.asarray(tomogram.volume_zyx, dtype=np.float32)
+    return body_from_map(name, volume_zyx, tomogram.grid.spacing_angstrom, mass_kilodalton=mass_kilodalton)
 
 
 def describe_objects(recipe: SimulationRecipe, bodies: Mapping[str, Body]) -> tuple[ParticleSpec, ...]:

@@ -50,7 +50,9 @@ def choose_objects(
     kept = tuple(spec for spec in specs if spec.name in anywhere and (from_labels or spec.is_particle))
     for spec in specs:
         if spec not in kept:
-            logger.info("%s: not annotated, left out of the model", spec.name)
+            is_other = not spec.is_particle and not from_labels
+            how = "no particle (targets.kind=labels learns labels)" if is_other else "not annotated"
+            logger.info("%s: %s, left out of the model", spec.name, how)
     if not kept:
         raise ProjectError(projects[0].path, "annotates none of its objects", "add picks or labels of them")
     _warn_of_partly_annotated(projects, occurring, kept)

@@ -14,6 +14,7 @@ from cryofind.preprocess.contrast import detect_polarity
 from cryofind.preprocess.normalize import normalize_volume
 from cryofind.simulate.measure import LEAST_VOXELS, TomogramMeasurement, measure_tomogram
 from cryofind.types import Tomogram
+from cryofind.types.grid import IntTriple
 
 SPACING_LIMITS_ANGSTROM = (3.0, 40.0)
 # Voxel spacings of several tomograms that one recipe can stand for, and axes of one tomogram, agree to this share.
@@ -117,11 +118,23 @@ def refuse_mixed_spacings(tomograms: Sequence[MeasuredTomogram]) -> None:
             raise TomogramError(f"run '{other.run}'", problem, "fit a recipe to each kind")
 
 
-def _refuse_unusable_grid(tomogram: Tomogram, subject: str) -> None:
-    shape, spacing = tomogram.grid.shape_zyx, tomogram.grid.spacing_angstrom
-    if min(shape) < LEAST_VOXELS:
-        problem = f"has {' x '.join(map(str, shape))} voxels (z, y, x), but {LEAST_VOXELS} are needed along each axis"
+def refuse_small(shape_zyx: IntTriple, subject: str) -> None:
+    """Refuse a tomogram that shows too little to be measured.
+
+    Raises
+    ------
+    TomogramError
+        If so.
+    """
+    if min(shape_zyx) < LEAST_VOXELS:
+        shown = " x ".join(map(str, shape_zyx))
+        problem = f"has {shown} voxels (z, y, x), but {LEAST_VOXELS} are needed along each axis to be measured"
         raise TomogramError(subject, problem, "give a larger one")
+
+
+def _refuse_unusable_grid(tomogram: Tomogram, subject: str) -> None:
+    refuse_small(tomogram.grid.shape_zyx, subject)
+    spacing = tomogram.grid.spacing_angstrom
     low, high = SPACING_LIMITS_ANGSTROM
     if not low <= spacing <= high:
         problem = f"has {spacing:g} Angstrom per voxel, expected {low:g} to {high:g}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cryofind.config import Config, LocateConfig, load_config
-from cryofind.errors import ModelError
+from cryofind.errors import ConfigError, ModelError, advise_known_names
 from cryofind.models import ModelCard, SeenRun, find_model, load_model_folder
 from cryofind.pipeline.candidates import Prediction, predict_tomogram
 from cryofind.pipeline.column_plan import ColumnPlan
@@ -101,8 +101,19 @@ class Picker:
 
     @property
     def locate_config(self) -> LocateConfig:
-        """Options of location where thresholds are known: with the floors that derive from them."""
-        return self.tuning.with_floors(self.config.locate, [spec.name for spec in self.specs])
+        """Options of location where thresholds are known: with the floors that derive from them.
+
+        Raises
+        ------
+        ConfigError
+            If `locate.floors` names what is no object of the model.
+        """
+        objects = [spec.name for spec in self.specs]
+        for name in self.config.locate.floors:
+            if name not in objects:
+                advice = advise_known_names(name, objects)
+                raise ConfigError(f"locate.floors.{name}", "is not an object of the model", advice)
+        return self.tuning.with_floors(self.config.locate, objects)
 
     @cached_property
     def ready_networks(self) -> ReadyNetworks:

@@ -1,30 +1,36 @@
 """`cryofind simulate`: a recipe in, a copick project of simulated tomograms with their truth out."""
 
+import logging
 import math
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cryofind import czii
 from cryofind.atomic import write_json
+from cryofind.differences import list_differences
 from cryofind.errors import ConfigError, OutputError
 from cryofind.io import write_copick_config
-from cryofind.io.copick import CONFIG_NAME
+from cryofind.io.copick import CONFIG_NAME, point_copick_config, read_overlay_root
+from cryofind.io.layout import RUNS_FOLDER
 from cryofind.memory import read_free_bytes
 from cryofind.pipeline.bodies import load_cast
 from cryofind.pipeline.denoisers import FOLDER as DENOISER_FOLDER
 from cryofind.pipeline.denoisers import prepare_denoiser
+from cryofind.pipeline.processes import start_processes
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, hash_document, timestamp
 from cryofind.pipeline.simulated_runs import RunJob, has_runs, is_finished, make_run, remove_dead_staging
 from cryofind.progress import report_progress
-from cryofind.simulate import SIMULATOR_VERSION, Body, SimulationRecipe
+from cryofind.simulate import SIMULATOR_VERSION, Body, Cast, SimulationRecipe
 from cryofind.types import VoxelGrid, check_run_name
+
+logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind simulate"
 # Measured peak of one run, in bytes per voxel: with halves and without.
@@ -91,6 +97,8 @@ def simulate_project(recipe: SimulationRecipe, request: SimulationRequest) -> li
         needs more memory than is free.
     OutputError
         If `out` holds something else, or runs of another recipe, seed or size; or the file system refuses.
+    ProjectError
+        If its copick configuration is damaged.
     """
     _refuse_few_tilts(recipe)
     grid = VoxelGrid.isotropic(request.shape_zyx, recipe.output.voxel_spacing_angstrom)
@@ -103,15 +111,50 @@ def simulate_project(recipe: SimulationRecipe, request: SimulationRequest) -> li
     if missing:
         refuse_beyond_memory(request, with_halves="denoised" in recipe.output.flavours)
     record = {"made_by": MADE_BY, "name": request.name, "made_from": made_from}
-    _claim(request.out, record)
-    configuration = request.out / CONFIG_NAME
-    if not configuration.exists():
-        write_copick_config(configuration, name=request.name, objects=cast.specs, overlay_root=request.out.absolute())
-    prepare_denoiser(recipe, cast, request.out, seed=request.seed)
-    notes = _make_runs(job, request, missing)
+    with _given_back_when_empty(request.out):
+        _claim(request.out, record)
+        configuration = _write_configuration(request, cast)
+        prepare_denoiser(recipe, cast, request.out, seed=request.seed)
+        notes = _make_runs(job, request, missing)
     finished = {"finished": timestamp(), "environment": describe_environment()}
     write_json(request.out / RECORD_NAME, {**record, **finished})
-    return [*notes, f"{request.runs} runs of {recipe.description or request.name} -> {configuration}"]
+    return [*notes, f"{_count_runs(request.runs)} of {request.name} -> {configuration}"]
+
+
+def _write_configuration(request: SimulationRequest, cast: Cast) -> Path:
+    path, out = request.out / CONFIG_NAME, request.out.absolute()
+    if not path.exists():
+        write_copick_config(path, name=request.name, objects=cast.specs, overlay_root=out)
+        return path
+    root = read_overlay_root(path)
+    # Moved or copied; a root of another kind is the user's own choice.
+    if root.resolve() != out.resolve() and (not root.is_dir() or (root / RECORD_NAME).is_file()):
+        logger.info("%s: overlay_root was %s, now it is %s", path, root, out)
+        point_copick_config(path, out)
+    return path
+
+
+@contextmanager
+def _given_back_when_empty(out: Path) -> Iterator[None]:
+    """Leave a folder as it was found when not even the first run can be made."""
+    was_there, was_claimed = out.exists(), (out / RECORD_NAME).exists()
+    try:
+        yield
+    except BaseException:
+        remove_dead_staging(out)
+        if not (was_claimed or has_runs(out) or (out / DENOISER_FOLDER).exists()):
+            for name in (CONFIG_NAME, RECORD_NAME):
+                (out / name).unlink(missing_ok=True)
+            with suppress(OSError):  # it holds something else
+                (out / RUNS_FOLDER).rmdir()
+            if not was_there:
+                with suppress(OSError):
+                    out.rmdir()
+        raise
+
+
+def _count_runs(count: int) -> str:
+    return f"{count} run{'s' if count > 1 else ''}"
 
 
 def _describe_origin(
@@ -134,17 +177,32 @@ def _describe_origin(
 def _claim(out: Path, record: dict[str, Any]) -> None:
     """Take the folder, or take it over from a call that asked for the same, or that has made nothing."""
     earlier = claim_folder(out, MADE_BY)
-    then, now = earlier.get("made_from"), record["made_from"]
-    if earlier and then == now and earlier.get("name") == record["name"]:
+    if earlier and _what_was_asked(earlier) == _what_was_asked(record):
         return
     if earlier and has_runs(out):
-        keys = [key for key in now if not isinstance(then, dict) or then.get(key) != now[key]] or ["name"]
-        problem = f"holds runs that were made with another {', '.join(keys).replace('_', ' ')}"
+        problem = f"holds runs that were made otherwise: {_describe_difference(earlier, record)}"
         raise OutputError(out, problem, "choose a new --out, or give what it was made with")
     if earlier:
         (out / CONFIG_NAME).unlink(missing_ok=True)
         shutil.rmtree(out / DENOISER_FOLDER, ignore_errors=True)
     write_json(out / RECORD_NAME, record)
+
+
+def _describe_difference(earlier: dict[str, Any], record: dict[str, Any]) -> str:
+    there, here = _what_was_asked(earlier), _what_was_asked(record)
+    if there.get("simulator_version") != here["simulator_version"]:
+        return "by another version of the simulator"
+    if there.keys() == here.keys() and {**there, "bodies": None} == {**here, "bodies": None}:
+        return "a map or atomic model has changed"
+    # What the bodies' hash is made from says more than the hash.
+    del here["bodies"]
+    there.pop("bodies", None)
+    return next(list_differences(there, here), "its record is damaged")
+
+
+def _what_was_asked(record: dict[str, Any]) -> dict[str, Any]:
+    made_from = record.get("made_from")
+    return {"name": record.get("name"), **(made_from if isinstance(made_from, dict) else {})}
 
 
 def _refuse_few_tilts(recipe: SimulationRecipe) -> None:
@@ -187,7 +245,8 @@ def _make_runs(job: RunJob, request: SimulationRequest, missing: Mapping[int, st
     remove_dead_staging(request.out)
     notes = []
     if len(missing) < request.runs:
-        notes.append(f"{request.runs - len(missing)} of {request.runs} runs were there already")
+        there = request.runs - len(missing)
+        notes.append(f"{there} of {_count_runs(request.runs)} {'was' if there == 1 else 'were'} there already")
     count = _choose_job_count(request, job, len(missing))
     with report_progress("simulating", len(missing)) as progress:
         for run, found in _each_done(job, missing, count):
@@ -201,8 +260,7 @@ def _each_done(job: RunJob, missing: Mapping[int, str], count: int) -> Iterator[
         for number, run in missing.items():
             yield run, make_run(job, number, run)
         return
-    # spawn, not fork: threads of the numerical libraries do not survive a fork
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with start_processes(count) as pool:
         futures = {pool.submit(make_run, job, number, run): run for number, run in missing.items()}
         try:
             for future in as_completed(futures):
@@ -210,8 +268,6 @@ def _each_done(job: RunJob, missing: Mapping[int, str], count: int) -> Iterator[
         except BrokenProcessPool as error:
             advice = "the memory may be full: try --jobs 1; finished runs are kept"
             raise OutputError(job.out, "a process that made a run was killed", advice) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _choose_job_count(request: SimulationRequest, job: RunJob, missing: int) -> int:

@@ -1,10 +1,8 @@
 """`cryofind simulate --like`: a recipe fitted to unlabelled tomograms, then used like any other."""
 
-import multiprocessing
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,9 +16,17 @@ from cryofind.config import parse_document
 from cryofind.errors import ConfigError, OutputError
 from cryofind.pipeline.bodies import load_cast
 from cryofind.pipeline.inputs import InputSelection
-from cryofind.pipeline.measuring import MeasuredTomogram, collect_all_tomograms, measure_entry, refuse_mixed_spacings
+from cryofind.pipeline.measuring import (
+    MeasuredTomogram,
+    collect_all_tomograms,
+    measure_entry,
+    refuse_mixed_spacings,
+    refuse_small,
+)
+from cryofind.pipeline.processes import start_processes
 from cryofind.pipeline.records import claim_folder, hash_document
 from cryofind.pipeline.simulate import MADE_BY, SimulationRequest, refuse_beyond_memory, simulate_project
+from cryofind.pipeline.simulated_runs import has_runs
 from cryofind.progress import Progress, report_progress
 from cryofind.simulate import SimulationRecipe, find_recipe, load_recipe
 from cryofind.simulate.fit import CHECKS, Fit, Map, Observe, Order, Stage, fit_recipe
@@ -35,6 +41,7 @@ RECIPE_NAME = "recipe.toml"
 # A shape taken from a tomogram is cut to this along y and x: simulating takes 60 bytes for each voxel.
 MAX_SIDE_VOXELS = 640
 _REQUEST_MARK = "Made from request "
+_HOW_TO_USE = "cryofind simulate THIS_FILE --out PROJECT --runs 12"
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,11 @@ def simulate_like(like: LikeRequest, request: SimulationRequest) -> list[str]:
             raise OutputError(path, "was fitted to something else", "choose a new --out")
         lines = [f"{path} was there already"]
     else:
+        # Before the minutes that a fit takes.
+        if has_runs(request.out):
+            raise OutputError(request.out, "holds runs of another recipe", "choose a new --out")
         if request.runs:
-            # Before the minutes that a fit takes; whether halves are wanted, only the fit will show.
+            # Whether halves are wanted, only the fit will show.
             refuse_beyond_memory(request, with_halves=False)
         text, lines = fit_to_tomograms(like)
         recipe = parse_document(SimulationRecipe, tomllib.loads(text), str(path))
@@ -116,19 +126,42 @@ def save_fitted_recipe(like: LikeRequest, path: Path) -> list[str]:
     OutputError
         If there is a file already, or the file system refuses.
     """
-    if path.suffix != ".toml":
-        raise ConfigError(path, "does not end in .toml", "give the recipe such a name")
-    if path.exists():
-        raise OutputError(path, "is there already", "choose another name, or remove it")
+    _refuse_unwritable(path)
     text, lines = fit_to_tomograms(like)
     write_text(path, text)
     return [*lines, f"recipe -> {path}"]
+
+
+def save_recipe(recipe: SimulationRecipe, path: Path, *, of: str) -> list[str]:
+    """Write a recipe, its stages in full, as a file to change; return a summary.
+
+    Raises
+    ------
+    ConfigError, OutputError
+        As in `save_fitted_recipe`.
+    """
+    _refuse_unwritable(path)
+    header = [f"`{of}` of cryofind {cryofind.__version__}. Change it, then:", _HOW_TO_USE]
+    write_text(path, write_recipe_text(recipe, header))
+    return [f"recipe -> {path}"]
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Refuse a file that is there, is called otherwise than a recipe, or lies where nothing may be written."""
+    if path.suffix.lower() != ".toml":
+        raise ConfigError(path, "does not end in .toml", "give the recipe such a name")
+    if path.exists():
+        raise OutputError(path, "is there already", "choose another name, or remove it")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OutputError(path, f"cannot be written in {there}", "choose another place")
 
 
 def take_shape(like: LikeRequest) -> tuple[int, int, int]:
     """Return the shape of the first tomogram, cut to `MAX_SIDE_VOXELS` along y and x."""
     entry = collect_all_tomograms(like.inputs, like.selection)[0]
     z, y, x = entry.read_grid(voxel_spacing_angstrom=like.selection.voxel_spacing_angstrom).shape_zyx
+    refuse_small((z, y, x), f"run '{entry.run}'")
     return z, min(y, MAX_SIDE_VOXELS), min(x, MAX_SIDE_VOXELS)
 
 
@@ -156,7 +189,7 @@ def fit_to_tomograms(like: LikeRequest) -> tuple[str, list[str]]:
     lines = [line for finding, fit in zip(findings, fits, strict=True) for line in _describe(finding, fit)]
     header = [
         f"Fitted by `cryofind simulate --like`, cryofind {cryofind.__version__}. Change what you know better, then:",
-        "cryofind simulate THIS_FILE --out PROJECT --runs 12",
+        _HOW_TO_USE,
         f"{_REQUEST_MARK}{_fingerprint(like)}",
         "",
         *lines,
@@ -193,8 +226,7 @@ def _mapping(jobs: int, progress: Progress) -> Iterator[Map]:
     if jobs <= 1:
         yield lambda observe, orders: report(map(observe, orders))
         return
-    # spawn, not fork: threads of the numerical libraries do not survive a fork
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with start_processes(jobs) as pool:
 
         def spread(observe: Observe, orders: Sequence[Order]) -> Iterator[dict[str, Texture]]:
             return report(pool.map(observe, orders))
@@ -204,8 +236,6 @@ def _mapping(jobs: int, progress: Progress) -> Iterator[Map]:
         except BrokenProcessPool as error:
             problem = "a process that simulated was killed"
             raise ConfigError("--jobs", problem, "the memory may be full: try --jobs 1") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _describe(finding: MeasuredTomogram, fit: Fit) -> list[str]:

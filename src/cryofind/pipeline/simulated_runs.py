@@ -1,16 +1,19 @@
 """One run of a simulated project: made, staged beside the others, and put in its place when all of it is on disk."""
 
 import json
+import logging
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cryofind.atomic import place_folder, write_json
-from cryofind.errors import OutputError
+from cryofind.atomic import advise_on, place_folder, write_json
+from cryofind.errors import OutputError, TomogramError
 from cryofind.io import (
     segmentation_zarr_path,
     tomogram_zarr_path,
@@ -19,15 +22,19 @@ from cryofind.io import (
     write_tomogram_zarr,
 )
 from cryofind.io.layout import RUNS_FOLDER
+from cryofind.io.ome_zarr import find_missing_chunk
 from cryofind.pipeline.denoisers import load_denoise
 from cryofind.pipeline.records import hash_file
 from cryofind.simulate import Cast, SimulatedRun, SimulationRecipe, simulate_run
 from cryofind.types import LabelVolume, Tomogram, VoxelGrid
 
+logger = logging.getLogger("cryofind")
+
 RUN_RECORD_NAME = "simulation.json"
 TRUTH_USER, TRUTH_SESSION = "simulation", "0"
 SEGMENTATION_NAME = "truth"
 DENSITY_FLAVOUR = "density"
+SETTLING_SECONDS = 0.5
 _STAGING_PREFIX = ".making-"
 
 
@@ -63,12 +70,22 @@ class RunJob:
 
 
 def is_finished(job: RunJob, run: str) -> bool:
-    """Return whether a run is there that was made from what the job is made from."""
+    """Return whether a run is there that was made from what the job is made from.
+
+    One that has lost a file is not made again, since picks of others may lie in its folder: it is warned of. That no
+    voxel has changed, reading checks.
+    """
+    folder = job.out / RUNS_FOLDER / run
     try:
-        record = json.loads((job.out / RUNS_FOLDER / run / RUN_RECORD_NAME).read_text(encoding="utf-8"))
+        record = json.loads((folder / RUN_RECORD_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(record, dict) and record.get("made_from") == job.fingerprint
+    if not isinstance(record, dict) or record.get("made_from") != job.fingerprint:
+        return False
+    damaged = _find_damaged(folder, record)
+    if damaged is not None:
+        logger.warning("%s is missing or not what was written; remove %s to have it made again", damaged, folder)
+    return True
 
 
 def make_run(job: RunJob, number: int, run: str) -> list[str]:
@@ -140,8 +157,11 @@ def _staged(out: Path, run: str) -> Iterator[Path]:
         yield staging
         place_folder(staging / RUNS_FOLDER / run, out / RUNS_FOLDER / run)
     except OSError as error:
-        advice = "free space or choose another --out; finished runs are kept"
+        advice = f"{advise_on(error)}; finished runs are kept"
         raise OutputError(out, f"cannot be written ({error.strerror or error})", advice) from error
+    except (KeyboardInterrupt, SystemExit):
+        time.sleep(SETTLING_SECONDS)  # threads that write chunks do not stop at once
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -173,6 +193,7 @@ def _write_run(root: Path, run: str, job: RunJob, simulated: SimulatedRun) -> No
         "run": run,
         "made_from": job.fingerprint,
         "parameters": simulated.recipe.model_dump(mode="json"),
+        "tilt_series": simulated.tilt_series,
         "counts": {spec.name: int((simulated.sample.picks.objects == spec.name).sum()) for spec in particles},
         "notes": list(simulated.sample.notes),
         "sha256": _hash_written(folder),
@@ -180,7 +201,23 @@ def _write_run(root: Path, run: str, job: RunJob, simulated: SimulatedRun) -> No
     write_json(folder / RUN_RECORD_NAME, document)
 
 
+def _find_damaged(folder: Path, record: dict[str, Any]) -> Path | None:
+    """Return the first file of a run that is missing, or small and not what was written."""
+    hashes = record.get("sha256")
+    for name, written in hashes.items() if isinstance(hashes, dict) else ():
+        path: Path = folder / str(name)
+        try:
+            if hash_file(path) != written:
+                return path
+            missing = find_missing_chunk(path.parent) if path.name == ".zattrs" else None
+        except (OSError, TomogramError):
+            return path
+        if missing is not None:
+            return path.parent / missing
+    return None
+
+
 def _hash_written(folder: Path) -> dict[str, str]:
-    """Return the hashes of picks and of the attributes of volumes, which hold the checksum of every chunk."""
-    paths = sorted([*folder.rglob("*.zarr/.zattrs"), *folder.glob("Picks/*.json")])
+    """Return the hashes of picks and of the metadata of volumes, which hold the checksum of every chunk."""
+    paths = sorted([*folder.rglob(".z*"), *folder.glob("Picks/*.json")])
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}

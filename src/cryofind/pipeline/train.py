@@ -134,6 +134,8 @@ class _Trainer:
         splits = self._split()
         for split in splits:
             self._refuse_seen(split.held_out)
+        if len(self.corpus.flavours) > 1:
+            logger.info("learning from tomograms of several kinds: %s", ", ".join(self.corpus.flavours))
         self._build_sampler(self.corpus.run_names if self.request.folds else splits[0].learning)
         self._build_loss()
         self._build_network()
@@ -152,6 +154,8 @@ class _Trainer:
         tuning = fit_tuning(self._find_candidates(network, held_out), truth, self.corpus.specs, self.config)
         metrics = {"validation_f_beta": dict(tuning.f_beta), "validation_runs": list(held_out)}
         self._save(network, self.request.out, learning, held_out, tuning, metrics)
+        if not tuning.f_beta:
+            return ["the held-out runs have too few picks to tune on: thresholds are the defaults (`cryofind tune`)"]
         total = weigh_f_beta(tuning.f_beta, truth, self.corpus.specs, self.config)
         return [
             *tuning.describe(),

@@ -49,9 +49,10 @@ class Tuning:
         """Return the options with floors that leave out what no reader of picks looks for.
 
         A soft network answers with a low probability nearly everywhere; to refine and weigh tens of thousands of such
-        places takes longer than all else in location, and never changes the picks above.
+        places takes longer than all else in location, and never changes the picks above. That holds while objects are
+        not weighed against each other: raw scores of two objects are on two scales.
         """
-        if config.floor_factor == 0:
+        if config.floor_factor == 0 or config.cross_separation_factor > 0:
             return config
         return config.model_copy(update={"floors": {name: self._floor_of(name, config) for name in objects}})
 

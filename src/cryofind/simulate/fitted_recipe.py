@@ -61,7 +61,7 @@ def combine_fits(start: SimulationRecipe, measured: Sequence[TomogramMeasurement
         denoising = denoising.model_copy(update={"method": "wiener"})
     recipe = start.model_copy(update={"output": output, "denoising": denoising})
     rounded = {key: Range.of(_round(value.low), _round(value.high)) for key, value in changes.items()}
-    return FittedRecipe(change_ranges(recipe, rounded), remarks)
+    return FittedRecipe(change_ranges(recipe, rounded).clipped(), remarks)
 
 
 def _fitted_ranges(fits: Sequence[Fit]) -> dict[str, Range]:
@@ -129,7 +129,10 @@ def describe_measurement(measured: TomogramMeasurement) -> list[str]:
 def describe_fit(fit: Fit) -> list[str]:
     """Return what was fitted, a line each."""
     tried = ", ".join(f"{name} {distance:.2f}" for name, distance in fit.flavour_distances.items())
-    lines = [f"flavour {fit.flavour}" + (f" (nearest of: {tried})" if len(fit.flavour_distances) > 1 else "")]
+    lines = [
+        f"flavour {fit.flavour}"
+        + (f" (the simplest that comes nearly nearest: {tried})" if len(fit.flavour_distances) > 1 else "")
+    ]
     before, after = fit.distance_before, fit.distance_after
     lines.append(f"distance {before:.2f} before, {after:.2f} after {fit.simulations} simulations (1: as boxes differ)")
     return lines

@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 
 LEAST_TILTS = 3
+# A beam along the layer never leaves it.
+GREATEST_TILT_DEGREES = 85.0
 MICROMETRE_PER_ANGSTROM = 1e-4
 # What is left of the beam at the least. Contrast of a weak phase object is linear and falls below -1 under gold.
 LEAST_INTENSITY = 0.02
@@ -55,6 +57,8 @@ class TiltSeries:
         Angles with their errors, shape (T,).
     defocus_micrometre
         True defocus of each tilt in the middle of the image, underfocus positive, shape (T,).
+    shifts_yx_angstrom
+        What alignment left, shape (T, 2).
     optics
         Of all tilts.
     halves_tyx
@@ -67,6 +71,7 @@ class TiltSeries:
     scheme: TiltScheme
     true_tilts_degrees: Floats
     defocus_micrometre: Floats
+    shifts_yx_angstrom: Floats
     optics: Optics
     halves_tyx: tuple[Images, Images]
     electrons_per_pixel: Floats
@@ -75,6 +80,19 @@ class TiltSeries:
     def tilts_degrees(self) -> Floats:
         """Nominal angles, ascending, shape (T,)."""
         return self.scheme.tilts_degrees
+
+    def describe(self) -> dict[str, list[float]]:
+        """Return a number for each tilt of what was drawn for it, JSON-ready."""
+        drawn = {
+            "tilts_degrees": self.tilts_degrees,
+            "true_tilts_degrees": self.true_tilts_degrees,
+            "dose_before_electrons_per_square_angstrom": self.scheme.dose_before_electrons_per_square_angstrom,
+            "defocus_micrometre": self.defocus_micrometre,
+            "shifts_y_angstrom": self.shifts_yx_angstrom[:, 0],
+            "shifts_x_angstrom": self.shifts_yx_angstrom[:, 1],
+            "electrons_per_pixel": self.electrons_per_pixel,
+        }
+        return {name: np.round(numbers, 4).tolist() for name, numbers in drawn.items()}
 
 
 def plan_tilts(recipe: MicroscopeRecipe, random: np.random.Generator) -> TiltScheme:
@@ -143,7 +161,8 @@ def image_sample(
     """
     scheme = plan_tilts(microscope, random)
     count = len(scheme.tilts_degrees)
-    true_tilts = scheme.tilts_degrees + random.normal(0, microscope.angle_error_degrees.value, count)
+    errors = random.normal(0, microscope.angle_error_degrees.value, count)
+    true_tilts = np.clip(scheme.tilts_degrees + errors, -GREATEST_TILT_DEGREES, GREATEST_TILT_DEGREES)
     shifts_yx = random.normal(0, microscope.shift_error_angstrom.value, (count, 2))
     jitter = random.normal(0, microscope.defocus_jitter_micrometre.value, count)
     defocus = microscope.defocus_micrometre.value + jitter
@@ -161,7 +180,7 @@ def image_sample(
         halves[0][tilt], halves[1][tilt], electrons[tilt] = count_electrons(expected, streams[tilt])
 
     run_in_threads(take_image, range(count))
-    return TiltSeries(scheme, true_tilts, defocus, camera.optics, halves, electrons)
+    return TiltSeries(scheme, true_tilts, defocus, shifts_yx, camera.optics, halves, electrons)
 
 
 def count_electrons(expected_yx: Floats, random: np.random.Generator) -> tuple[Images, Images, float]:
@@ -180,13 +199,16 @@ def count_electrons(expected_yx: Floats, random: np.random.Generator) -> tuple[I
     Raises
     ------
     ConfigError
-        If no electron is counted.
+        If no electron is counted: too little dose, or too much ice.
     """
     counts = random.poisson(expected_yx / 2, size=(2, *expected_yx.shape))
     mean = counts.sum() / expected_yx.size
     if mean == 0:
-        problem = "is so low that an image has no electrons"
-        raise ConfigError("microscope.total_dose_electrons_per_square_angstrom", problem, "raise it")
+        raise ConfigError(
+            "microscope",
+            "leaves an image without electrons",
+            "raise total_dose_electrons_per_square_angstrom or mean_free_path_angstrom, or make the ice thinner",
+        )
     contrast = counts.astype(np.float32)
     contrast *= np.float32(2 / mean)
     contrast -= 1

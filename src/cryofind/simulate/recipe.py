@@ -27,8 +27,8 @@ class Range(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    low: float
-    high: float
+    low: float = Field(strict=True)
+    high: float = Field(strict=True)
 
     @classmethod
     def of(cls, low: float, high: float | None = None) -> "Range":
@@ -86,92 +86,123 @@ class Limits:
     def __init__(self, low: float = -np.inf, high: float = np.inf, *, above: float = -np.inf) -> None:
         self.low, self.high, self.above = low, high, above
 
+    def clip(self, found: Range) -> Range:
+        """Return the part of the range within the limits, or the nearest number."""
+        low = max(self.low, np.nextafter(self.above, np.inf))
+        return Range.of(float(np.clip(found.low, low, self.high)), float(np.clip(found.high, low, self.high)))
+
     def __call__(self, found: Range) -> Range:
         """Return the range, or refuse it."""
         if found.low <= self.above:
-            raise PydanticCustomError("range", "should be greater than {above}", {"above": self.above})
+            raise PydanticCustomError("range", "should be greater than {above}", {"above": f"{self.above:g}"})
         if found.low < self.low:
-            raise PydanticCustomError("range", "should be {low} or more", {"low": self.low})
+            raise PydanticCustomError("range", "should be {low} or more", {"low": f"{self.low:g}"})
         if found.high > self.high:
-            raise PydanticCustomError("range", "should be {high} or less", {"high": self.high})
+            raise PydanticCustomError("range", "should be {high} or less", {"high": f"{self.high:g}"})
         return found
 
 
-PositiveRange = Annotated[Range, AfterValidator(Limits(above=0.0))]
+def _limits(low: float = -np.inf, high: float = np.inf, *, above: float = -np.inf) -> AfterValidator:
+    return AfterValidator(Limits(low, high, above=above))
+
+
 _LOGARITHMIC = Limits(above=0.0)
 LogarithmicRange = Annotated[Range, AfterValidator(_LOGARITHMIC)]  # drawn uniformly in the logarithm
-NonNegativeRange = Annotated[Range, AfterValidator(Limits(0.0))]
-FractionRange = Annotated[Range, AfterValidator(Limits(0.0, 1.0))]
-SlabTiltRange = Annotated[Range, AfterValidator(Limits(-30.0, 30.0))]
+NonNegativeRange = Annotated[Range, _limits(0)]
+FractionRange = Annotated[Range, _limits(0, 1)]
+# Upper limits are beyond all that has been used, and catch numbers in another unit.
+NearbyRange = Annotated[Range, _limits(high=5_000, above=0)]  # Angstrom, within a tomogram
+DefocusErrorRange = Annotated[Range, _limits(0, 10)]  # micrometre
+MarginRange = Annotated[Range, _limits(0, 5_000)]
+DepthRange = Annotated[Range, _limits(-20_000, 20_000)]
+ConcentrationRange = Annotated[Range, _limits(0, 700)]  # solid protein has 1,350
+CountRange = Annotated[Range, _limits(0, 1_000_000)]
+FactorRange = Annotated[Range, _limits(0.05, 20)]
+SlabTiltRange = Annotated[Range, _limits(-30, 30)]
 
 
 class SpeciesRecipe(StageConfig):
     """One kind of particle to place and to find."""
 
     body: str = ""  # a shipped body, or the path of a density map or an atomic model; empty: named like the species
-    mass_kilodalton: float | None = Field(None, gt=0)  # a map needs it; a shipped body or an atomic model knows it
-    radius_angstrom: float | None = Field(None, gt=0)  # of the picks; None: the challenge's, or the body's own
-    count: NonNegativeRange = Range.of(10, 30)  # in a volume of 184 x 630 x 630 voxels of 10.012 Angstrom
+    mass_kilodalton: float | None = Field(
+        None, ge=1, le=1e7, strict=True
+    )  # a map needs it; a shipped body or an atomic model knows it
+    voxel_spacing_angstrom: float | None = Field(None, ge=0.1, le=100, strict=True)  # of a map, if its file is wrong
+    radius_angstrom: float | None = Field(
+        None, gt=0, le=5000, strict=True
+    )  # of the picks; None: the challenge's, or the body's own
+    count: CountRange = Range.of(10, 30)  # in a volume of 184 x 630 x 630 voxels of 10.012 Angstrom
     clustering: FractionRange = Range.of(0)  # probability that a particle is put beside one of its kind ...
-    neighbour_distance_angstrom: PositiveRange = Range.of(100, 300)  # ... centre to centre; drawn for each
-    least_distance_angstrom: NonNegativeRange = Range.of(0)  # to the next of its kind, centre to centre
-    size: PositiveRange = Range.of(1)  # factor on every length of the body
-    contrast: PositiveRange = Range.of(1)  # factor on its density
+    neighbour_distance_angstrom: NearbyRange = Range.of(100, 300)  # ... centre to centre; drawn for each
+    least_distance_angstrom: MarginRange = Range.of(0)  # to the next of its kind, centre to centre
+    size: FactorRange = Range.of(1)  # factor on every length of the body
+    contrast: FactorRange = Range.of(1)  # factor on its density
 
 
 class SampleRecipe(StageConfig):
     """The layer of ice and how densely it is filled."""
 
-    slab_thickness_angstrom: PositiveRange = Range.of(690, 1250)
+    slab_thickness_angstrom: Annotated[Range, _limits(50, 20_000)] = Range.of(
+        690, 1250
+    )  # of the ice; a box that is not as deep cuts it off
     slab_tilt_y_degrees: SlabTiltRange = Range.of(-6, 6)  # rise of the slab along y ...
     slab_tilt_x_degrees: SlabTiltRange = Range.of(-6, 6)  # ... and along x
-    slab_offset_angstrom: Range = Range.of(-310, 0)  # of its middle from the middle of the box along z
-    crowding: PositiveRange = Range.of(1)  # factor on the counts of all species
+    slab_offset_angstrom: DepthRange = Range.of(
+        -310, 0
+    )  # of its middle from the middle of the box along z, as far as the box has room
+    crowding: Annotated[Range, _limits(high=1_000, above=0)] = Range.of(1)  # factor on the counts of all species
     overlap: FractionRange = Range.of(0.0, 0.04)  # share of a particle that may lie within others
-    edge_margin_angstrom: NonNegativeRange = Range.of(70)  # no particle of a species is centred nearer to x, y faces
+    edge_margin_angstrom: MarginRange = Range.of(
+        70
+    )  # no particle of a species is centred nearer to x, y faces; at most a quarter of the side
 
 
 class SurroundingsRecipe(StageConfig):
     """Everything in the ice that is not to be found. Counts are for a volume of the challenge's size."""
 
-    albumin_milligram_per_millilitre: NonNegativeRange = Range.of(2, 9)  # 66 kDa, a dense background
-    lysate_milligram_per_millilitre: NonNegativeRange = Range.of(1, 6)  # soluble proteins of 15 to 400 kDa
+    albumin_milligram_per_millilitre: ConcentrationRange = Range.of(2, 9)  # 66 kDa, a dense background
+    lysate_milligram_per_millilitre: ConcentrationRange = Range.of(1, 6)  # soluble proteins of 15 to 400 kDa
     crowd_unevenness: FractionRange = Range.of(0.0, 0.3)  # sd of the two concentrations over the field, as a share
-    distractor_count: NonNegativeRange = Range.of(200, 1100)  # generic bodies of 50 to 2,500 kDa
+    distractor_count: CountRange = Range.of(200, 1100)  # generic bodies of 50 to 2,500 kDa
     clump_share: FractionRange = Range.of(0.15, 0.6)  # of the distractors that stick together in clumps
-    vesicle_count: NonNegativeRange = Range.of(0, 8)
-    vesicle_radius_angstrom: PositiveRange = Range.of(150, 900)  # drawn for each
-    membrane_sheet_count: NonNegativeRange = Range.of(0, 2)
-    membrane_contrast: NonNegativeRange = Range.of(0.7, 1.3)  # of the leaflets, relative to protein
+    vesicle_count: CountRange = Range.of(0, 8)
+    vesicle_radius_angstrom: NearbyRange = Range.of(150, 900)  # drawn for each
+    membrane_sheet_count: CountRange = Range.of(0, 2)
+    membrane_contrast: Annotated[Range, _limits(0, 20)] = Range.of(0.7, 1.3)  # of the leaflets, relative to protein
     membrane_protein_share: FractionRange = Range.of(0.05, 0.6)  # of a membrane's area, at most; drawn for each
-    vesicle_content_milligram_per_millilitre: NonNegativeRange = Range.of(0, 60)  # at most; drawn for each
-    gold_count: NonNegativeRange = Range.of(0)
-    gold_radius_angstrom: PositiveRange = Range.of(40, 60)
+    vesicle_content_milligram_per_millilitre: ConcentrationRange = Range.of(0, 60)  # at most; drawn for each
+    gold_count: CountRange = Range.of(0)
+    gold_radius_angstrom: NearbyRange = Range.of(40, 60)
     carbon_probability: FractionRange = Range.of(0.1)  # that a run shows the edge of the carbon film
-    carbon_thickness_angstrom: PositiveRange = Range.of(100, 200)
+    carbon_thickness_angstrom: NearbyRange = Range.of(100, 200)
     thickness_variation: FractionRange = Range.of(0.0, 0.05)  # sd of the ice's thickness over x and y, as a share
 
 
 class MicroscopeRecipe(StageConfig):
     """Tilt scheme, optics, dose and detector."""
 
-    tilt_maximum_degrees: Annotated[Range, AfterValidator(Limits(high=80.0, above=0.0))] = Range.of(45)
-    tilt_step_degrees: Annotated[Range, AfterValidator(Limits(0.25))] = Range.of(3)
-    dropped_tilts: NonNegativeRange = Range.of(0, 2)
-    total_dose_electrons_per_square_angstrom: PositiveRange = Range.of(55, 72)
-    defocus_micrometre: PositiveRange = Range.of(2, 5)  # positive is underfocus
-    defocus_jitter_micrometre: NonNegativeRange = Range.of(0.05)  # sd, each tilt
+    tilt_maximum_degrees: Annotated[Range, _limits(high=80, above=0)] = Range.of(45)
+    tilt_step_degrees: Annotated[Range, _limits(0.25)] = Range.of(3)
+    dropped_tilts: Annotated[Range, _limits(0, 200)] = Range.of(0, 2)  # three at least stay
+    total_dose_electrons_per_square_angstrom: Annotated[Range, _limits(high=2_000, above=0)] = Range.of(55, 72)
+    defocus_micrometre: Annotated[Range, _limits(high=30, above=0)] = Range.of(2, 5)  # positive is underfocus
+    defocus_jitter_micrometre: DefocusErrorRange = Range.of(0.05)  # sd, each tilt
     defocus_gradient: bool = True  # with height: the sides of a tilted sample lie nearer to focus, or farther
-    voltage_kilovolts: PositiveRange = Range.of(300)
-    spherical_aberration_millimetre: NonNegativeRange = Range.of(2.7)
+    voltage_kilovolts: Annotated[Range, _limits(60, 1_500)] = Range.of(300)
+    spherical_aberration_millimetre: Annotated[Range, _limits(0, 10)] = Range.of(2.7)
     amplitude_contrast: FractionRange = Range.of(0.07, 0.10)
-    envelope_b_square_angstrom: NonNegativeRange = Range.of(50, 300)
-    protein_potential_volts: PositiveRange = Range.of(2.9, 4.3)  # of solid protein above ice
-    damage: NonNegativeRange = Range.of(1)  # factor on the fading with dose; 0: none
-    mean_free_path_angstrom: PositiveRange = Range.of(3100)  # of inelastic scattering; the energy filter removes it
-    quantum_efficiency: Annotated[Range, AfterValidator(Limits(high=1.0, above=0.0))] = Range.of(0.75, 0.9)
-    shift_error_angstrom: NonNegativeRange = Range.of(0, 5)  # what alignment leaves, sd along x and y, each tilt
-    angle_error_degrees: NonNegativeRange = Range.of(0, 0.3)  # sd, each tilt
+    envelope_b_square_angstrom: Annotated[Range, _limits(0, 20_000)] = Range.of(50, 300)
+    protein_potential_volts: Annotated[Range, _limits(0.01, 50)] = Range.of(2.9, 4.3)  # of solid protein above ice
+    damage: Annotated[Range, _limits(0, 20)] = Range.of(1)  # factor on the fading with dose; 0: none
+    mean_free_path_angstrom: Annotated[Range, _limits(100, 100_000)] = Range.of(
+        3100
+    )  # of inelastic scattering; the energy filter removes it
+    quantum_efficiency: Annotated[Range, _limits(high=1, above=0)] = Range.of(0.75, 0.9)
+    shift_error_angstrom: Annotated[Range, _limits(0, 500)] = Range.of(
+        0, 5
+    )  # what alignment leaves, sd along x and y, each tilt
+    angle_error_degrees: Annotated[Range, _limits(0, 10)] = Range.of(0, 0.3)  # sd, each tilt
 
 
 class ReconstructionRecipe(StageConfig):
@@ -179,8 +210,8 @@ class ReconstructionRecipe(StageConfig):
 
     method: Literal["wbp", "sirt"] = "wbp"
     sirt_iterations: int = Field(15, ge=1)
-    defocus_error_micrometre: NonNegativeRange = Range.of(0, 0.2)  # of the estimate: a series' offset, either sign ...
-    defocus_error_jitter_micrometre: NonNegativeRange = Range.of(0.03)  # ... and sd of each tilt
+    defocus_error_micrometre: DefocusErrorRange = Range.of(0, 0.2)  # of the estimate: a series' offset, either sign ...
+    defocus_error_jitter_micrometre: DefocusErrorRange = Range.of(0.03)  # ... and sd of each tilt
     deconvolution_constant: LogarithmicRange = Range.of(0.0007, 0.0045)  # c of ctf / (ctf^2 + c/h); less restores more
     deconvolution_high_pass_angstrom: NonNegativeRange = Range.of(400, 1100)  # h is 0 far beyond it; 0: h = 1
 
@@ -200,7 +231,7 @@ class DenoisingRecipe(StageConfig):
 class OutputRecipe(StageConfig):
     """What is written of a run."""
 
-    voxel_spacing_angstrom: float = Field(10.012, gt=0)
+    voxel_spacing_angstrom: float = Field(10.012, ge=1, le=100, strict=True)
     flavours: tuple[Flavour, ...] = Field(
         ("denoised",), min_length=1
     )  # several make a project that `--tomogram` must choose from
@@ -230,6 +261,11 @@ class SimulationRecipe(StageConfig):
         """Whether every range is a number."""
         return self.draw(np.random.default_rng(0)) == self
 
+    def clipped(self) -> "SimulationRecipe":
+        """Return the recipe with every range of its stages within its limits, such as one that was extrapolated."""
+        tables = {name: table for name, table in self if isinstance(table, StageConfig)}
+        return self.model_copy(update={name: _clip_table(table) for name, table in tables.items()})
+
     def draw(self, random: np.random.Generator) -> "SimulationRecipe":
         """Return the recipe of one run: a number from every range.
 
@@ -240,6 +276,16 @@ class SimulationRecipe(StageConfig):
 
 # Drawn for each particle or membrane, not for the run.
 DRAWN_FOR_EACH = frozenset({"neighbour_distance_angstrom", "vesicle_radius_angstrom", "gold_radius_angstrom"})
+
+
+def _clip_table(table: Table) -> Table:
+    changes = {}
+    for name, field in type(table).model_fields.items():
+        checks = [mark.func for mark in field.metadata if isinstance(mark, AfterValidator)]
+        for limits in checks:
+            if isinstance(limits, Limits):
+                changes[name] = limits.clip(getattr(table, name))
+    return table.model_copy(update=changes)
 
 
 def _draw_table(table: Table, random: np.random.Generator) -> Table:

@@ -24,7 +24,7 @@ def find_recipe(name: str | Path) -> Path:
     ConfigError
         If there is no such recipe, with the nearest known one.
     """
-    if Path(name).suffix == ".toml":
+    if Path(name).suffix.lower() == ".toml":
         return Path(name)
     if str(name) in recipe_names():
         return RECIPES_FOLDER / f"{name}.toml"
@@ -47,7 +47,7 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> SimulationRec
     document = read_recipe(path)
     _resolve_body_files(document, path.parent)
     for setting in settings:
-        apply_setting(document, setting)
+        apply_setting(document, setting, example="microscope.voltage_kilovolts=200")
     _resolve_body_files(document, Path())
     where = f"recipe {path.stem}" if path.parent == RECIPES_FOLDER else str(path)
     where += " with --set" if settings else ""

@@ -35,10 +35,13 @@ class Reconstruction:
         By flavour, `wbp` and `ctfdeconvolved`: what was asked for.
     halves
         Two CTF-deconvolved tomograms from two halves of the dose, to denoise; empty unless `denoised` was asked for.
+    estimated_defocus_micrometre
+        What the contrast transfer was corrected for, shape (T,).
     """
 
     full: dict[str, Volume]
     halves: tuple[Volume, ...]
+    estimated_defocus_micrometre: NDArray[np.float64]
 
 
 def reconstruct(
@@ -81,7 +84,7 @@ def reconstruct(
         if "ctfdeconvolved" in flavours:
             # Everything is linear: the tomogram of the whole dose is the mean of the halves'.
             full["ctfdeconvolved"] = _mean(*halves) if halves else solve(_prepare_images(factors, first, second))
-    return Reconstruction(full, halves)
+    return Reconstruction(full, halves, estimated)
 
 
 def estimate_defocus(

@@ -1,6 +1,6 @@
 """Smooth random fields: sums of a few cosines, cheap at any point and free of any grid."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,13 @@ class Waves:
         # A cosine of amplitude a has the variance a^2 / 2.
         amplitudes *= deviation / np.sqrt(np.square(amplitudes).sum() / 2)
         return cls(directions * (2 * np.pi / lengths)[:, None], random.uniform(0, 2 * np.pi, count), amplitudes)
+
+    def repeating(self, axis: int, length: float) -> "Waves":
+        """Return waves as near to these as can be that repeat themselves along an axis after a length."""
+        vectors = self.vectors.copy()
+        step = 2 * np.pi / length
+        vectors[:, axis] = np.rint(vectors[:, axis] / step) * step
+        return replace(self, vectors=vectors)
 
     def at(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the field at points (..., D), shape (...)."""

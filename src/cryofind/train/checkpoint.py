@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from cryofind.differences import list_differences
 from cryofind.errors import ModelError
 from cryofind.models.sealed import read_sealed_files, write_sealed_files
 from cryofind.models.weights import check_tensors, read_tensors
-from cryofind.train.differences import list_differences
 
 logger = logging.getLogger("cryofind")
 
