@@ -19,8 +19,8 @@ NETWORK = "res32"
 WAYS = ("whole", "streamed")
 # Axes along which the middle half is taken: an eighth, a quarter, a half and all of the tomogram.
 HALVED_AXES = ((0, 1, 2), (1, 2), (2,), ())
-# Streamed within this share of the memory that `streaming` allows: these volumes are small.
-STREAMED_SHARE = 0.25
+# These volumes are small: with more, the smallest would be picked as wholes.
+STREAMED_GIGABYTES = 0.25
 # Linear is an exponent from 0.85 to 1.15; flat is at most 1.25 times the memory for 8 times the voxels.
 POWER_TOLERANCE, FLAT = 0.15, 1.25
 
@@ -28,8 +28,8 @@ POWER_TOLERANCE, FLAT = 0.15, 1.25
 def measure(options: Options) -> dict[str, Any]:
     """Return seconds and peak memory by volume and path; all in turn."""
     model, what = model_for(options, NETWORK)
-    limit = STREAMED_SHARE * options.streaming_gigabytes
-    settings: dict[str, tuple[str, ...]] = {"whole": (), "streamed": (f"predict.memory_gigabytes={limit:g}",)}
+    limit = f"predict.memory_gigabytes={STREAMED_GIGABYTES:g}"
+    settings: dict[str, tuple[str, ...]] = {"whole": (), "streamed": (limit,)}
     shapes = [halve(options.shape_zyx, axes) for axes in HALVED_AXES]
     paths = [crop_path(options, shape) for shape in shapes]
     cases = {

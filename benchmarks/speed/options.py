@@ -33,7 +33,7 @@ class Options:
     scratch: Path = REPOSITORY / "scratch" / "speed"
     model: str = ""  # for the row `precision`; empty: a shipped one
     runs: int = 3  # tomograms of the row `precision`
-    streaming_gigabytes: float = 2.0  # predict.memory_gigabytes where a volume is streamed
+    streaming_gigabytes: float = 3.5  # predict.memory_gigabytes where a volume is streamed
     streaming_shape_zyx: Triple = (512, 1500, 1500)
 
     def to_json(self) -> str:

@@ -11,6 +11,7 @@ from cryofind.io import open_project
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.measuring import collect_all_tomograms, measure_entry
 from cryofind.simulate import load_recipe
+from cryofind.simulate.measure_slab import measure_slab
 from tests.e2e.conftest import Run
 
 SHAPE = "64,112,112"
@@ -91,6 +92,16 @@ def test_external_tomogram_is_measured(shared_data: Path) -> None:
     assert abs(measured.slab.tilt_y_degrees) < 2
     assert measured.look.texture.skewness[-1] < -1
     assert np.isfinite(measured.look.tolerance).all()
+
+
+@pytest.mark.parametrize("corner_yx", [(64, 64), (64, 160), (160, 64)])
+def test_a_box_within_the_ice_shows_no_vacuum(corner_yx: tuple[int, int], shared_data: Path) -> None:
+    """Clumps and gaps make a profile along z too, but not in all columns alike."""
+    (entry,) = open_project(shared_data / "external" / "copick.json").select_tomograms("wbp")
+    tomogram = entry.read()
+    y, x = corner_yx
+    cut = np.asarray(tomogram.volume_zyx[20:84, y : y + 160, x : x + 160], np.float32)
+    assert measure_slab(cut, tomogram.grid.spacing_angstrom).is_whole_box
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ HUGE = 2**31 - 1
         ({"cella_x": float("inf")}, "--voxel-size"),
         ({"cella_x": 6, "cella_y": 5, "cella_z": 4}, "is exactly 1 A.*--voxel-size"),
         ({"cella_x": 61}, "differs between the axes"),
-        ({"cella_x": 6e-9, "cella_y": 5e-9, "cella_z": 4e-9}, "no tomogram has"),
+        ({"cella_x": 6e-9, "cella_y": 5e-9, "cella_z": 4e-9}, "no volume has"),
     ],
 )
 def test_lies_in_the_header_are_refused_by_field(tmp_path: Path, fields: dict[str, float], message: str) -> None:

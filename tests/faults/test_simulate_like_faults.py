@@ -95,9 +95,9 @@ def test_tomograms_of_two_voxel_spacings(tmp_path: Path) -> None:
     ("arguments", "problem"),
     [
         (("--out", "out", "--like", "nowhere"), "nowhere"),
-        (("--like", "T"), "give --out"),
-        (("--save-recipe", "r.toml"), "give --out"),
-        (("--like", "T", "--save-recipe", "r.toml", "--out", "out"), "give --out"),
+        (("--like", "T"), "give either --out"),
+        (("--save-recipe", "r.toml", "--seed", "3"), "--seed: not with --save-recipe"),
+        (("--like", "T", "--save-recipe", "r.toml", "--out", "out"), "give either --out"),
         (("--like", "T", "--save-recipe", "r.txt"), "does not end in .toml"),
         (("--like", "T", "--out", "out", "--flavour", "raw"), "choose wbp"),
     ],

@@ -218,7 +218,7 @@ def test_translation_is_the_origin_and_transformations_of_the_image_come_last(tm
         (set_scale(0, 10, 10), "--voxel-size"),
         (set_scale(-10, 10, 10), "--voxel-size"),
         (set_scale(10, 10, 20), "differs between the axes"),
-        (set_scale(1e-9, 1e-9, 1e-9), "no tomogram has"),
+        (set_scale(1e-9, 1e-9, 1e-9), "no volume has"),
         (set_scale(10, 10), "three numbers or more"),
         (set_scale("10", 10, 10), "three numbers or more"),
         (set_scale(float("nan"), 10, 10), "finite"),

@@ -171,7 +171,7 @@ class TestNoise:
         assert abs(np.corrcoef(first, second)[0, 1]) < 0.006  # 5 sd
 
     def test_an_image_without_electrons_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match="no electrons"):
+        with pytest.raises(ConfigError, match="without electrons"):
             take_series(np.zeros((4, 8, 8), np.float32), microscope(total_dose_electrons_per_square_angstrom=1e-9))
 
     def test_gold_does_not_take_more_than_the_beam(self) -> None:

@@ -108,6 +108,7 @@ def _limits(low: float = -np.inf, high: float = np.inf, *, above: float = -np.in
 
 _LOGARITHMIC = Limits(above=0.0)
 LogarithmicRange = Annotated[Range, AfterValidator(_LOGARITHMIC)]  # drawn uniformly in the logarithm
+PositiveRange = Annotated[Range, _limits(above=0)]
 NonNegativeRange = Annotated[Range, _limits(0)]
 FractionRange = Annotated[Range, _limits(0, 1)]
 # Upper limits are beyond all that has been used, and catch numbers in another unit.
@@ -116,7 +117,6 @@ DefocusErrorRange = Annotated[Range, _limits(0, 10)]  # micrometre
 MarginRange = Annotated[Range, _limits(0, 5_000)]
 DepthRange = Annotated[Range, _limits(-20_000, 20_000)]
 ConcentrationRange = Annotated[Range, _limits(0, 700)]  # solid protein has 1,350
-CountRange = Annotated[Range, _limits(0, 1_000_000)]
 FactorRange = Annotated[Range, _limits(0.05, 20)]
 SlabTiltRange = Annotated[Range, _limits(-30, 30)]
 
@@ -132,7 +132,7 @@ class SpeciesRecipe(StageConfig):
     radius_angstrom: float | None = Field(
         None, gt=0, le=5000, strict=True
     )  # of the picks; None: the challenge's, or the body's own
-    count: CountRange = Range.of(10, 30)  # in a volume of 184 x 630 x 630 voxels of 10.012 Angstrom
+    count: NonNegativeRange = Range.of(10, 30)  # in a volume of 184 x 630 x 630 voxels of 10.012 Angstrom
     clustering: FractionRange = Range.of(0)  # probability that a particle is put beside one of its kind ...
     neighbour_distance_angstrom: NearbyRange = Range.of(100, 300)  # ... centre to centre; drawn for each
     least_distance_angstrom: MarginRange = Range.of(0)  # to the next of its kind, centre to centre
@@ -143,7 +143,7 @@ class SpeciesRecipe(StageConfig):
 class SampleRecipe(StageConfig):
     """The layer of ice and how densely it is filled."""
 
-    slab_thickness_angstrom: Annotated[Range, _limits(50, 20_000)] = Range.of(
+    slab_thickness_angstrom: Annotated[Range, _limits(10, 20_000)] = Range.of(
         690, 1250
     )  # of the ice; a box that is not as deep cuts it off
     slab_tilt_y_degrees: SlabTiltRange = Range.of(-6, 6)  # rise of the slab along y ...
@@ -164,15 +164,15 @@ class SurroundingsRecipe(StageConfig):
     albumin_milligram_per_millilitre: ConcentrationRange = Range.of(2, 9)  # 66 kDa, a dense background
     lysate_milligram_per_millilitre: ConcentrationRange = Range.of(1, 6)  # soluble proteins of 15 to 400 kDa
     crowd_unevenness: FractionRange = Range.of(0.0, 0.3)  # sd of the two concentrations over the field, as a share
-    distractor_count: CountRange = Range.of(200, 1100)  # generic bodies of 50 to 2,500 kDa
+    distractor_count: NonNegativeRange = Range.of(200, 1100)  # generic bodies of 50 to 2,500 kDa
     clump_share: FractionRange = Range.of(0.15, 0.6)  # of the distractors that stick together in clumps
-    vesicle_count: CountRange = Range.of(0, 8)
+    vesicle_count: NonNegativeRange = Range.of(0, 8)
     vesicle_radius_angstrom: NearbyRange = Range.of(150, 900)  # drawn for each
-    membrane_sheet_count: CountRange = Range.of(0, 2)
+    membrane_sheet_count: NonNegativeRange = Range.of(0, 2)
     membrane_contrast: Annotated[Range, _limits(0, 20)] = Range.of(0.7, 1.3)  # of the leaflets, relative to protein
     membrane_protein_share: FractionRange = Range.of(0.05, 0.6)  # of a membrane's area, at most; drawn for each
     vesicle_content_milligram_per_millilitre: ConcentrationRange = Range.of(0, 60)  # at most; drawn for each
-    gold_count: CountRange = Range.of(0)
+    gold_count: NonNegativeRange = Range.of(0)
     gold_radius_angstrom: NearbyRange = Range.of(40, 60)
     carbon_probability: FractionRange = Range.of(0.1)  # that a run shows the edge of the carbon film
     carbon_thickness_angstrom: NearbyRange = Range.of(100, 200)
@@ -185,7 +185,7 @@ class MicroscopeRecipe(StageConfig):
     tilt_maximum_degrees: Annotated[Range, _limits(high=80, above=0)] = Range.of(45)
     tilt_step_degrees: Annotated[Range, _limits(0.25)] = Range.of(3)
     dropped_tilts: Annotated[Range, _limits(0, 200)] = Range.of(0, 2)  # three at least stay
-    total_dose_electrons_per_square_angstrom: Annotated[Range, _limits(high=2_000, above=0)] = Range.of(55, 72)
+    total_dose_electrons_per_square_angstrom: PositiveRange = Range.of(55, 72)
     defocus_micrometre: Annotated[Range, _limits(high=30, above=0)] = Range.of(2, 5)  # positive is underfocus
     defocus_jitter_micrometre: DefocusErrorRange = Range.of(0.05)  # sd, each tilt
     defocus_gradient: bool = True  # with height: the sides of a tilted sample lie nearer to focus, or farther
@@ -195,7 +195,7 @@ class MicroscopeRecipe(StageConfig):
     envelope_b_square_angstrom: Annotated[Range, _limits(0, 20_000)] = Range.of(50, 300)
     protein_potential_volts: Annotated[Range, _limits(0.01, 50)] = Range.of(2.9, 4.3)  # of solid protein above ice
     damage: Annotated[Range, _limits(0, 20)] = Range.of(1)  # factor on the fading with dose; 0: none
-    mean_free_path_angstrom: Annotated[Range, _limits(100, 100_000)] = Range.of(
+    mean_free_path_angstrom: Annotated[Range, _limits(100)] = Range.of(
         3100
     )  # of inelastic scattering; the energy filter removes it
     quantum_efficiency: Annotated[Range, _limits(high=1, above=0)] = Range.of(0.75, 0.9)
