@@ -114,18 +114,19 @@ class SlabUNet(nn.Module):
         self.ups = [Convolution.of(layer, dtype) for layer in network.ups]
         self.encoders = [_convolutions(blocks, dtype) for blocks in network.encoders]
         self.decoders = [_convolutions(blocks, dtype) for blocks in network.decoders]
-        self.head = Convolution.of(network.head, dtype)
+        # In float32: logits rounded to bfloat16 have plateaus, on which the highest cell is a matter of chance.
+        self.head = Convolution.of(network.head, torch.float32)
 
     @property
     def bytes_per_voxel(self) -> float:
         """Bytes of feature maps and logits for each input voxel."""
         widths = [self.stem.bias.numel(), *(down.bias.numel() for down in self.downs)]
         maps = sum(width / OUTPUT_STRIDE ** (3 * level) for level, width in enumerate(widths, start=1))
-        per_voxel: float = self.dtype.itemsize * (maps + self.head.bias.numel() / OUTPUT_STRIDE**3)
+        per_voxel: float = self.dtype.itemsize * maps + 4 * self.head.bias.numel() / OUTPUT_STRIDE**3
         return per_voxel
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, C, Z/2, Y/2, X/2) of images (B, 1, Z, Y, X)."""
+        """Return logits (B, C, Z/2, Y/2, X/2), float32, of images (B, 1, Z, Y, X)."""
         logits = [self._predict(images[number : number + 1]) for number in range(len(images))]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
@@ -191,9 +192,13 @@ def _add_upsampled_(fine: Tensor, coarse: Tensor, up: Convolution) -> None:
 
 
 def _project(features: Tensor, head: Convolution) -> Tensor:
-    out = _empty(head, features, features.shape[2:])
+    """Return what a head of single voxels, float32, makes of features: one volume for each channel."""
+    weight, bias = head.weight.flatten(1), head.bias[:, None]
+    out = torch.empty((1, len(weight), *features.shape[2:]))
     for start, end in _slabs(features.shape[2], _planes_at_a_time(features)):
-        out[:, :, start:end] = F.conv3d(features[:, :, start:end], head.weight, head.bias)
+        cells = features[0, :, start:end].permute(1, 2, 3, 0).flatten(0, 2).float()
+        logits = torch.addmm(bias, weight, cells.T)
+        out[0, :, start:end] = logits.view(len(weight), end - start, *out.shape[3:])
     return out
 
 

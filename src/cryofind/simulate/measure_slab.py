@@ -143,8 +143,8 @@ def _standard_errors(columns: _Columns, hat: _TopHat, tilt_y: float, tilt_x: flo
     levelled = _level_columns(columns, tilt_y, tilt_x)
     outside = np.concatenate([levelled[: hat.low], levelled[hat.high :]])
     differences = levelled[hat.low : hat.high].mean(axis=0) - outside.mean(axis=0)
-    error = float(differences.std(ddof=1)) / np.sqrt(len(differences))
-    return float(differences.mean()) / max(error, np.finfo(np.float64).tiny)
+    error = float(differences.std(ddof=1) / np.sqrt(len(differences)))
+    return float(differences.mean() / max(error, np.finfo(np.float64).tiny))
 
 
 def _disagreement(columns: _Columns, tilt_y: float, tilt_x: float) -> float:
