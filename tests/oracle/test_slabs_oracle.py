@@ -103,3 +103,12 @@ def test_logits_are_not_rounded_to_the_type_of_the_features() -> None:
         logits = network(torch.randn(1, 1, 16, 16, 16).bfloat16())
     assert logits.dtype == torch.float32
     assert len(torch.unique(logits)) > 3 * len(torch.unique(logits.bfloat16()))
+
+
+def test_logits_come_plane_by_plane_and_are_the_same() -> None:
+    network = SlabUNet(make_network((16, 32), (1, 1), (1,)), torch.float32)
+    image = torch.randn(1, 1, 32, 16, 16)
+    with torch.inference_mode():
+        whole, parts = network(image)[0], list(network.iterate_logits(image))
+    assert [start for start, _ in parts] == list(range(0, 16, parts[0][1].shape[1]))
+    torch.testing.assert_close(torch.cat([planes for _, planes in parts], dim=1), whole, rtol=0, atol=0)

@@ -15,7 +15,7 @@ from cryofind.errors import ModelError
 from cryofind.models import OUTPUT_STRIDE
 from cryofind.predict.augment_test import View, choose_views
 from cryofind.predict.engines import EngineChoice
-from cryofind.predict.ensemble import Ensemble, average_logits
+from cryofind.predict.ensemble import Ensemble, average_logits, iterate_logits
 from cryofind.predict.ready import ReadyNetworks, is_out_of_memory, join_sizes, refuse_blocks
 from cryofind.predict.room import choose_block, find_room_bytes
 from cryofind.predict.tiling import IntTriple, Tiling, cut_block, halve_tile, plan_tiling
@@ -226,7 +226,7 @@ def _blend_layers(
     along_z = tiling.along_z
     if len(tiling) == 1:
         block = cut_block(volume_zyx, (0, 0, 0), tiling.size_zyx, dtype=ensemble.dtype)
-        yield 0, average_logits(ensemble, block, views, after_each=after_each)
+        yield from iterate_logits(ensemble, block, views, after_each=after_each)
         return
     in_plane = (tiling.along_y.output_length, tiling.along_x.output_length)
     pending = torch.zeros(

@@ -1,7 +1,7 @@
 """Several networks, and several views of a block, averaged to one volume of logits."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,6 +116,20 @@ def average_logits(
     if total is None:
         raise ValueError("at least one view is needed")
     return total.div_(len(passes))
+
+
+def iterate_logits(
+    ensemble: Ensemble, block: torch.Tensor, views: Sequence[View], *, after_each: Callable[[], None]
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield what `average_logits` returns, some planes at a time where that saves memory, with their first plane."""
+    member = ensemble.members[0]
+    if len(ensemble.members) == len(views) == 1 and isinstance(member, SlabUNet):
+        view = views[0]
+        batch = view.apply(block.to(ensemble.device, ensemble.dtype)[None, None])
+        yield from ((start, view.undo(planes)) for start, planes in member.iterate_logits(batch))
+        after_each()
+    else:
+        yield 0, average_logits(ensemble, block, views, after_each=after_each)
 
 
 def _make_ready(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

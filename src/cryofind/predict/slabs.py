@@ -127,10 +127,20 @@ class SlabUNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, C, Z/2, Y/2, X/2), float32, of images (B, 1, Z, Y, X)."""
-        logits = [self._predict(images[number : number + 1]) for number in range(len(images))]
-        return logits[0] if len(logits) == 1 else torch.cat(logits)
+        logits = [
+            torch.cat([planes for _, planes in self.iterate_logits(images[number : number + 1])], dim=1)
+            for number in range(len(images))
+        ]
+        return torch.stack(logits)
 
-    def _predict(self, image: Tensor) -> Tensor:
+    def iterate_logits(self, image: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield the logits (C, planes, Y/2, X/2) of one image (1, 1, Z, Y, X), top to bottom, with their first plane.
+
+        Whoever uses them up at once does without memory for all of them.
+        """
+        yield from _project(self._compute_features(image), self.head)
+
+    def _compute_features(self, image: Tensor) -> Tensor:
         features = [_convolve(image, self.stem)]
         _run_blocks(features[0], self.encoders[0])
         for down, blocks in zip(self.downs, self.encoders[1:], strict=True):
@@ -140,7 +150,7 @@ class SlabUNet(nn.Module):
             coarse = features.pop()
             _add_upsampled_(features[-1], coarse, up)
             _run_blocks(features[-1], blocks)
-        return _project(features[0], self.head)
+        return features[0]
 
 
 def _convolutions(blocks: nn.Module, dtype: torch.dtype) -> list[tuple[Convolution, Convolution]]:
@@ -191,15 +201,12 @@ def _add_upsampled_(fine: Tensor, coarse: Tensor, up: Convolution) -> None:
         fine[:, :, start * up.stride : end * up.stride].add_(grown).relu_()
 
 
-def _project(features: Tensor, head: Convolution) -> Tensor:
-    """Return what a head of single voxels, float32, makes of features: one volume for each channel."""
+def _project(features: Tensor, head: Convolution) -> Iterator[tuple[int, Tensor]]:
+    """Yield what a head of single voxels, float32, makes of some planes of features: one volume for each channel."""
     weight, bias = head.weight.flatten(1), head.bias[:, None]
-    out = torch.empty((1, len(weight), *features.shape[2:]))
     for start, end in _slabs(features.shape[2], _planes_at_a_time(features)):
         cells = features[0, :, start:end].permute(1, 2, 3, 0).flatten(0, 2).float()
-        logits = torch.addmm(bias, weight, cells.T)
-        out[0, :, start:end] = logits.view(len(weight), end - start, *out.shape[3:])
-    return out
+        yield start, torch.addmm(bias, weight, cells.T).view(len(weight), end - start, *features.shape[3:])
 
 
 def _planes(source: Tensor, first: int, last: int) -> Tensor:
