@@ -20,7 +20,7 @@ WAYS = ("whole", "streamed")
 # Axes along which the middle half is taken: an eighth, a quarter, a half and all of the tomogram.
 HALVED_AXES = ((0, 1, 2), (1, 2), (2,), ())
 # These volumes are small: with more, the smallest would be picked as wholes.
-STREAMED_GIGABYTES = 0.3
+STREAMED_GIGABYTES = 0.4
 # Linear is an exponent from 0.85 to 1.15; flat is at most 1.25 times the memory for 8 times the voxels.
 POWER_TOLERANCE, FLAT = 0.15, 1.25
 
