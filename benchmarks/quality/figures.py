@@ -92,7 +92,7 @@ class Counts:
         return np.asarray(by_object[0] if draws is None else by_object)
 
     def total(self, draws: NDArray[np.int64] | None = None, factors: Floats | float = 1.0) -> Floats:
-        """Return the weighted mean of F4 over objects, of all runs or of each draw; NaN if one has no reference."""
+        """Return the weighted mean of F4 over objects, of all runs or of each draw; NaN for draws without one."""
         weighed = self.weights > 0
         return np.asarray(self.f_beta(draws, factors)[..., weighed] @ self.weights[weighed])
 
@@ -152,21 +152,28 @@ def compare_paired(one: Counts, other: Counts) -> dict[str, Estimate]:
 
 
 def count_false_at_recall(
-    candidates: Picks, truth: Picks, specs: Sequence[ParticleSpec], *, recall: float = RECALL
+    candidates: Picks,
+    truth: Picks,
+    specs: Sequence[ParticleSpec],
+    *,
+    recall: float = RECALL,
+    runs: Sequence[str] | None = None,
 ) -> dict[str, float | None]:
     """Return the false picks by tomogram that each object costs at a recall; None where that is never reached.
 
-    `candidates` are all that there are (`cryofind pick --set locate.floor_factor=0`), selected or not.
+    `candidates` are all that there are (`cryofind pick --set locate.floor_factor=0`), selected or not; `runs` as of
+    `cryofind.score`. One pick on two particles counts as one that is true.
     """
     particles = [spec for spec in specs if spec.is_particle]
+    counted = truth.run_names if runs is None else tuple(runs)
     found: dict[str, float | None] = {}
-    for name, match in match_candidates(candidates, truth, particles).items():
+    for name, match in match_candidates(candidates, truth, particles, runs=counted).items():
         best_hit = np.full(match.reference_count, -np.inf)
         np.maximum.at(best_hit, match.pairs[:, 1], match.scores[match.pairs[:, 0]])
         needed = int(np.ceil(recall * match.reference_count))
         threshold = np.sort(best_hit)[::-1][needed - 1] if needed else np.inf
         false = np.count_nonzero(match.scores >= threshold) - np.count_nonzero(best_hit >= threshold)
-        found[name] = float(false) / len(truth.run_names) if np.isfinite(threshold) else None
+        found[name] = max(0.0, float(false)) / len(counted) if np.isfinite(threshold) else None
     return found
 
 

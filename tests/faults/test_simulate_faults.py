@@ -266,6 +266,30 @@ def test_a_run_that_lost_a_file_is_named_and_left(
     assert (folder / "Picks" / "alice_1_ribosome.json").read_text() == "mine"
 
 
+def test_a_refused_folder_stays_as_it_was(tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "mine"
+    (out / "ExperimentRuns").mkdir(parents=True)
+    (out / "copick.json").write_text("{}")
+    refused(run, "easy", "--out", out, *TINY)
+    assert (out / "copick.json").read_text() == "{}"
+    assert (out / "ExperimentRuns").is_dir()
+    (tmp_path / "file").write_text("a file")
+    assert "file" in refused(run, "easy", "--out", tmp_path / "file", *TINY)
+
+
+def test_a_root_of_the_users_choice_stays(tmp_path: Path, run: Run) -> None:
+    out, picks = tmp_path / "out", tmp_path / "picks"
+    assert run("simulate", "easy", "--out", out, *TINY)[0] == 0
+    picks.mkdir()
+    (picks / "run.json").write_text(json.dumps({"made_by": "cryofind pick"}))
+    document = json.loads((out / "copick.json").read_text())
+    for chosen in (picks, tmp_path / "not yet made"):
+        text = json.dumps({**document, "overlay_root": str(chosen), "static_root": str(out)})
+        (out / "copick.json").write_text(text)
+        assert run("simulate", "easy", "--out", out, *TINY)[0] == 0
+        assert (out / "copick.json").read_text() == text
+
+
 def test_a_copied_project_goes_on_where_it_lies(tmp_path: Path, run: Run) -> None:
     assert run("simulate", "easy", "--out", tmp_path / "one", *TINY)[0] == 0
     shutil.copytree(tmp_path / "one", tmp_path / "two")

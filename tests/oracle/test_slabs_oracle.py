@@ -94,7 +94,7 @@ def test_bfloat16_rounds_no_more_than_the_plain_pass() -> None:
 
 def test_memory_is_that_of_the_levels_once() -> None:
     network = SlabUNet(make_network((16, 32), (1, 1), (1,)), torch.bfloat16)
-    assert network.bytes_per_voxel == pytest.approx(2 * (16 / 8 + 32 / 64) + 4 * 3 / 8)
+    assert network.bytes_per_voxel == pytest.approx(2 * (16 / 8 + 32 / 64))
 
 
 def test_logits_are_not_rounded_to_the_type_of_the_features() -> None:

@@ -39,7 +39,7 @@ def read_copick_project(path: Path) -> Project:
     overlay = _parse_root(path, document, "overlay_root")
     static = _parse_root(path, document, "static_root")
     if overlay is None:
-        raise _missing_root(path)
+        raise ProjectError(f"{path}: overlay_root", "is missing", "add the folder that holds ExperimentRuns")
     overlay = _choose_overlay(path, overlay, static)
     contents = scan_layout([root for root in (overlay, static) if root is not None and root.is_dir()])
     name = document.get("name")
@@ -71,18 +71,16 @@ def _choose_overlay(path: Path, overlay: Path, static: Path | None) -> Path:
     return overlay
 
 
-def read_overlay_root(path: Path) -> Path:
-    """Return the `overlay_root` of a configuration, whether or not it is there.
+def read_roots(path: Path) -> tuple[Path | None, Path | None]:
+    """Return `overlay_root` and `static_root` of a configuration, whether or not they are there.
 
     Raises
     ------
     ProjectError
-        If it is no configuration, or has none.
+        If it is no JSON object, or a root cannot be understood.
     """
-    root = _parse_root(path, read_json_document(path, ProjectError), "overlay_root")
-    if root is None:
-        raise _missing_root(path)
-    return root
+    document = read_json_document(path, ProjectError)
+    return _parse_root(path, document, "overlay_root"), _parse_root(path, document, "static_root")
 
 
 def point_copick_config(path: Path, overlay_root: Path) -> None:
@@ -97,10 +95,6 @@ def point_copick_config(path: Path, overlay_root: Path) -> None:
     """
     document = read_json_document(path, ProjectError)
     write_json(path, {**document, "overlay_root": _root_url(overlay_root)})
-
-
-def _missing_root(path: Path) -> ProjectError:
-    return ProjectError(f"{path}: overlay_root", "is missing", "add the folder that holds ExperimentRuns")
 
 
 def is_copick_config(document: dict[str, Any]) -> bool:

@@ -17,14 +17,21 @@ from cryofind.atomic import write_json
 from cryofind.differences import list_differences
 from cryofind.errors import ConfigError, OutputError
 from cryofind.io import write_copick_config
-from cryofind.io.copick import CONFIG_NAME, point_copick_config, read_overlay_root
+from cryofind.io.copick import CONFIG_NAME, point_copick_config, read_roots
 from cryofind.io.layout import RUNS_FOLDER
 from cryofind.memory import read_free_bytes
 from cryofind.pipeline.bodies import load_cast
 from cryofind.pipeline.denoisers import FOLDER as DENOISER_FOLDER
 from cryofind.pipeline.denoisers import prepare_denoiser
 from cryofind.pipeline.processes import start_processes
-from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, hash_document, timestamp
+from cryofind.pipeline.records import (
+    RECORD_NAME,
+    claim_folder,
+    describe_environment,
+    hash_document,
+    read_record,
+    timestamp,
+)
 from cryofind.pipeline.simulated_runs import RunJob, has_runs, is_finished, make_run, remove_dead_staging
 from cryofind.progress import report_progress
 from cryofind.simulate import SIMULATOR_VERSION, Body, Cast, SimulationRecipe
@@ -111,9 +118,8 @@ def simulate_project(recipe: SimulationRecipe, request: SimulationRequest) -> li
     if missing:
         refuse_beyond_memory(request, with_halves="denoised" in recipe.output.flavours)
     record = {"made_by": MADE_BY, "name": request.name, "made_from": made_from}
-    with _given_back_when_empty(request.out):
-        _claim(request.out, record)
-        configuration = _write_configuration(request, cast)
+    with _taken(request.out, record):
+        configuration = _write_configuration(request, cast, record)
         prepare_denoiser(recipe, cast, request.out, seed=request.seed)
         notes = _make_runs(job, request, missing)
     finished = {"finished": timestamp(), "environment": describe_environment()}
@@ -121,31 +127,39 @@ def simulate_project(recipe: SimulationRecipe, request: SimulationRequest) -> li
     return [*notes, f"{_count_runs(request.runs)} of {request.name} -> {configuration}"]
 
 
-def _write_configuration(request: SimulationRequest, cast: Cast) -> Path:
+def _write_configuration(request: SimulationRequest, cast: Cast, record: dict[str, Any]) -> Path:
     path, out = request.out / CONFIG_NAME, request.out.absolute()
     if not path.exists():
         write_copick_config(path, name=request.name, objects=cast.specs, overlay_root=out)
         return path
-    root = read_overlay_root(path)
-    # Moved or copied; a root of another kind is the user's own choice.
-    if root.resolve() != out.resolve() and (not root.is_dir() or (root / RECORD_NAME).is_file()):
+    root, static = read_roots(path)
+    if root is not None and root.resolve() != out.resolve() and _is_where_it_was(root, static, record):
         logger.info("%s: overlay_root was %s, now it is %s", path, root, out)
         point_copick_config(path, out)
     return path
 
 
+def _is_where_it_was(root: Path, static: Path | None, record: dict[str, Any]) -> bool:
+    """Return whether a root is where the project was moved or copied from, and not the user's own choice."""
+    if not root.is_dir():
+        return static is None
+    there = read_record(root) or {}
+    return there.get("made_by") == MADE_BY and _what_was_asked(there) == _what_was_asked(record)
+
+
 @contextmanager
-def _given_back_when_empty(out: Path) -> Iterator[None]:
-    """Leave a folder as it was found when not even the first run can be made."""
-    was_there, was_claimed = out.exists(), (out / RECORD_NAME).exists()
+def _taken(out: Path, record: dict[str, Any]) -> Iterator[None]:
+    """Take a folder; one that was empty is given back so when not even the first run can be made."""
+    was_there = out.exists()
+    was_claimed = _claim(out, record)
     try:
         yield
     except BaseException:
         remove_dead_staging(out)
         if not (was_claimed or has_runs(out) or (out / DENOISER_FOLDER).exists()):
-            for name in (CONFIG_NAME, RECORD_NAME):
-                (out / name).unlink(missing_ok=True)
-            with suppress(OSError):  # it holds something else
+            with suppress(OSError):
+                (out / CONFIG_NAME).unlink(missing_ok=True)
+                (out / RECORD_NAME).unlink(missing_ok=True)
                 (out / RUNS_FOLDER).rmdir()
             if not was_there:
                 with suppress(OSError):
@@ -174,11 +188,14 @@ def _describe_origin(
     }
 
 
-def _claim(out: Path, record: dict[str, Any]) -> None:
-    """Take the folder, or take it over from a call that asked for the same, or that has made nothing."""
+def _claim(out: Path, record: dict[str, Any]) -> bool:
+    """Take the folder, or take it over from a call that asked for the same, or that has made nothing.
+
+    Returns whether there was such a call; without, the folder was empty.
+    """
     earlier = claim_folder(out, MADE_BY)
     if earlier and _what_was_asked(earlier) == _what_was_asked(record):
-        return
+        return True
     if earlier and has_runs(out):
         problem = f"holds runs that were made otherwise: {_describe_difference(earlier, record)}"
         raise OutputError(out, problem, "choose a new --out, or give what it was made with")
@@ -186,18 +203,21 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
         (out / CONFIG_NAME).unlink(missing_ok=True)
         shutil.rmtree(out / DENOISER_FOLDER, ignore_errors=True)
     write_json(out / RECORD_NAME, record)
+    return bool(earlier)
 
 
 def _describe_difference(earlier: dict[str, Any], record: dict[str, Any]) -> str:
     there, here = _what_was_asked(earlier), _what_was_asked(record)
-    if there.get("simulator_version") != here["simulator_version"]:
+    if "simulator_version" not in there:
+        return "its record is damaged"
+    if there["simulator_version"] != here["simulator_version"]:
         return "by another version of the simulator"
     if there.keys() == here.keys() and {**there, "bodies": None} == {**here, "bodies": None}:
         return "a map or atomic model has changed"
     # What the bodies' hash is made from says more than the hash.
     del here["bodies"]
     there.pop("bodies", None)
-    return next(list_differences(there, here), "its record is damaged")
+    return next(list_differences(there, here))
 
 
 def _what_was_asked(record: dict[str, Any]) -> dict[str, Any]:

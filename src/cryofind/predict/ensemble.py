@@ -50,8 +50,8 @@ class Ensemble:
     def bytes_per_voxel(self) -> float:
         """Return the bytes that a forward pass and its result take for each input voxel."""
         output = self.channels / OUTPUT_STRIDE**3
-        # The block, the logits; the logits weighted and summed in float32.
-        return self.dtype.itemsize * (1 + output) + self.map_bytes_per_voxel + 4 * (1 + 2 * output)
+        # The block; the logits, which may be float32; the logits weighted and summed in float32.
+        return self.dtype.itemsize + 4 * output + self.map_bytes_per_voxel + 4 * (1 + 2 * output)
 
 
 def combine_multiples(networks: Sequence[nn.Module]) -> int:
@@ -102,7 +102,8 @@ def average_logits(
 ) -> torch.Tensor:
     """Return the logits (C, z/2, y/2, x/2) of a block (z, y, x), averaged over networks and views.
 
-    A single network and view gives its own number type, an average float32. `after_each` is called after every pass.
+    Of a single network and view they are what the network gives, an average is float32. `after_each` is called after
+    every pass.
     """
     batch = block.to(ensemble.device, ensemble.dtype)[None, None]
     passes = [(member, view) for member in ensemble.members for view in views]

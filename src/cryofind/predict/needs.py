@@ -102,7 +102,7 @@ class MemoryNeeds:
             return voxels * PREPARED_BYTES + estimate_bytes(self.ensemble, shape_zyx, self.tile_zyx)
         logits = self.ensemble.channels / OUTPUT_STRIDE**3
         # The block, its logits, feature maps; of several passes, the turned block and the sum in float32.
-        network = self.ensemble.dtype.itemsize * (1 + logits) + self.ensemble.map_bytes_per_voxel
+        network = self.ensemble.dtype.itemsize + 4 * logits + self.ensemble.map_bytes_per_voxel
         if self.passes > 1:
             network += self.ensemble.dtype.itemsize + 4 * logits
         return voxels * PREPARED_BYTES + math.prod(self.block_of(shape_zyx)) * (network + self._probability_bytes())

@@ -119,19 +119,19 @@ class SlabUNet(nn.Module):
 
     @property
     def bytes_per_voxel(self) -> float:
-        """Bytes of feature maps and logits for each input voxel."""
+        """Bytes of feature maps for each input voxel."""
         widths = [self.stem.bias.numel(), *(down.bias.numel() for down in self.downs)]
-        maps = sum(width / OUTPUT_STRIDE ** (3 * level) for level, width in enumerate(widths, start=1))
-        per_voxel: float = self.dtype.itemsize * maps + 4 * self.head.bias.numel() / OUTPUT_STRIDE**3
-        return per_voxel
+        maps: float = sum(width / OUTPUT_STRIDE ** (3 * level) for level, width in enumerate(widths, start=1))
+        return self.dtype.itemsize * maps
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, C, Z/2, Y/2, X/2), float32, of images (B, 1, Z, Y, X)."""
-        logits = [
-            torch.cat([planes for _, planes in self.iterate_logits(images[number : number + 1])], dim=1)
-            for number in range(len(images))
-        ]
-        return torch.stack(logits)
+        cells = [size // OUTPUT_STRIDE for size in images.shape[2:]]
+        logits = torch.empty((len(images), self.head.bias.numel(), *cells))
+        for number, out in enumerate(logits):
+            for start, planes in self.iterate_logits(images[number : number + 1]):
+                out[:, start : start + planes.shape[1]] = planes
+        return logits
 
     def iterate_logits(self, image: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield the logits (C, planes, Y/2, X/2) of one image (1, 1, Z, Y, X), top to bottom, with their first plane.

@@ -80,6 +80,10 @@ class Range(BaseModel):
         return float(random.uniform(self.low, self.high))
 
 
+# Where a number must be above another, clipping leaves so much between.
+LEAST_ABOVE = 1e-3
+
+
 class Limits:
     """Check of a range: the least and greatest number that make sense."""
 
@@ -88,7 +92,7 @@ class Limits:
 
     def clip(self, found: Range) -> Range:
         """Return the part of the range within the limits, or the nearest number."""
-        low = max(self.low, np.nextafter(self.above, np.inf))
+        low = max(self.low, self.above + LEAST_ABOVE)
         return Range.of(float(np.clip(found.low, low, self.high)), float(np.clip(found.high, low, self.high)))
 
     def __call__(self, found: Range) -> Range:

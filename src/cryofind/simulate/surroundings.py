@@ -225,8 +225,8 @@ def thickness_map(slab: Slab, recipe: SurroundingsRecipe, random: np.random.Gene
     variation = recipe.thickness_variation.value
     grid = slab.grid
     waves = Waves.draw(THICKNESS_WAVELENGTHS_ANGSTROM, variation, random, axes=2, count=24)
-    # As the sample does along x (see `Projector`) and all filters of images do along both axes: a step between the sides
-    # of the box would be a band in the tomogram.
+    # As the sample does along x (see `Projector`) and filters of images do along both axes: a step between the sides of
+    # the box would be a band in the tomogram.
     _, height, width = grid.extent_zyx_angstrom
     waves = waves.repeating(0, height).repeating(1, width)
     rows, columns = (np.arange(n) * s for n, s in zip(grid.shape_zyx[1:], grid.spacing_zyx_angstrom[1:], strict=True))
