@@ -21,7 +21,7 @@ def prepare_denoiser(recipe: SimulationRecipe, cast: Cast, out: Path, *, seed: i
     pairs = []
     for number in range(TRAINING_RUNS):
         # Runs count from 1, and their seeds have two numbers: these are runs of their own.
-        volumes = simulate_volumes(recipe, cast, grid, run=f"denoiser_{number}", seed=(seed, 0, number)).reconstruction
+        volumes = simulate_volumes(recipe, cast, grid, run=f"denoiser_{number}", seed=(seed, 0, number))[2]
         half_1, half_2 = volumes.halves
         pairs.append((half_1, half_2))
     # On the CPU, here and below: the same seed gives the same bytes.

@@ -217,7 +217,7 @@ def _describe_difference(earlier: dict[str, Any], record: dict[str, Any]) -> str
     # What the bodies' hash is made from says more than the hash.
     del here["bodies"]
     there.pop("bodies", None)
-    return next(list_differences(there, here))
+    return next(list_differences(there, here), "its record is damaged")
 
 
 def _what_was_asked(record: dict[str, Any]) -> dict[str, Any]:

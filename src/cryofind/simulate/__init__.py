@@ -6,7 +6,7 @@ from cryofind.simulate.densities import body_from_atoms, body_from_map, body_nam
 from cryofind.simulate.distractors import generic_bodies
 from cryofind.simulate.recipe import Range, SimulationRecipe, SpeciesRecipe
 from cryofind.simulate.recipe_files import find_recipe, load_recipe, recipe_names
-from cryofind.simulate.run import SIMULATOR_VERSION, SimulatedRun, SimulatedVolumes, simulate_run, simulate_volumes
+from cryofind.simulate.run import SIMULATOR_VERSION, SimulatedRun, simulate_run, simulate_volumes
 from cryofind.simulate.sample import MEMBRANE, Sample, make_sample
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Range",
     "Sample",
     "SimulatedRun",
-    "SimulatedVolumes",
     "SimulationRecipe",
     "SpeciesRecipe",
     "body_from_atoms",

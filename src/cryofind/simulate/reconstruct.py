@@ -35,13 +35,13 @@ class Reconstruction:
         By flavour, `wbp` and `ctfdeconvolved`: what was asked for.
     halves
         Two CTF-deconvolved tomograms from two halves of the dose, to denoise; empty unless `denoised` was asked for.
-    estimated_defocus_micrometre
-        What the contrast transfer was corrected for, shape (T,).
+    tilt_series
+        How the images were taken (`TiltSeries.describe`) and corrected: a number for each tilt, JSON-ready.
     """
 
     full: dict[str, Volume]
     halves: tuple[Volume, ...]
-    estimated_defocus_micrometre: NDArray[np.float64]
+    tilt_series: dict[str, list[float]]
 
 
 def reconstruct(
@@ -84,7 +84,8 @@ def reconstruct(
         if "ctfdeconvolved" in flavours:
             # Everything is linear: the tomogram of the whole dose is the mean of the halves'.
             full["ctfdeconvolved"] = _mean(*halves) if halves else solve(_prepare_images(factors, first, second))
-    return Reconstruction(full, halves, estimated)
+    described = {**series.describe(), "estimated_defocus_micrometre": np.round(estimated, 4).tolist()}
+    return Reconstruction(full, halves, described)
 
 
 def estimate_defocus(

@@ -22,28 +22,6 @@ SIMULATOR_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
-class SimulatedVolumes:
-    """A run before its tomograms are finished.
-
-    Parameters
-    ----------
-    recipe
-        What was drawn for it: a recipe without ranges.
-    sample
-        Density, labels and picks.
-    tilt_series
-        How its images were taken and corrected, a number for each tilt, JSON-ready.
-    reconstruction
-        Before denoising.
-    """
-
-    recipe: SimulationRecipe
-    sample: Sample
-    tilt_series: dict[str, list[float]]
-    reconstruction: Reconstruction
-
-
-@dataclass(frozen=True, eq=False)
 class SimulatedRun:
     """A run and its truth.
 
@@ -54,7 +32,7 @@ class SimulatedRun:
     sample
         Density, labels and picks.
     tilt_series
-        See `SimulatedVolumes`.
+        See `Reconstruction`.
     tomograms
         One for each flavour of the recipe, dark particles.
     """
@@ -91,12 +69,12 @@ def simulate_run(
     denoise
         Two half volumes -> the denoised one; None for the half-map Wiener filter of the recipe.
     """
-    made = simulate_volumes(recipe, cast, grid, run=run, seed=seed)
+    drawn, sample, volumes = simulate_volumes(recipe, cast, grid, run=run, seed=seed)
     tomograms = tuple(
-        Tomogram(run, _finish(made.reconstruction, flavour, made.recipe, grid, denoise), grid, flavour)
-        for flavour in made.recipe.output.flavours
+        Tomogram(run, _finish(volumes, flavour, drawn, grid, denoise), grid, flavour)
+        for flavour in drawn.output.flavours
     )
-    return SimulatedRun(made.recipe, made.sample, made.tilt_series, tomograms)
+    return SimulatedRun(drawn, sample, volumes.tilt_series, tomograms)
 
 
 def simulate_volumes(
@@ -106,17 +84,15 @@ def simulate_volumes(
     *,
     run: str,
     seed: tuple[int, ...],
-) -> SimulatedVolumes:
-    """Simulate one run up to its reconstruction; parameters as in `simulate_run`."""
+) -> tuple[SimulationRecipe, Sample, Reconstruction]:
+    """Return what was drawn, the sample, and its reconstruction before denoising; parameters as in `simulate_run`."""
     # A stream for each stage, so that a change in one leaves the others as they are.
     draws, sampling, imaging, reconstructing = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
     drawn = recipe.draw(draws)
     sample = make_sample(drawn, cast, grid, run=run, random=sampling)
     series = image_sample(sample.density_zyx, sample.thickness_angstrom_yx, grid, drawn.microscope, imaging)
-    reconstruction = reconstruct(series, grid, drawn.reconstruction, drawn.output.flavours, reconstructing)
-    estimated = np.round(reconstruction.estimated_defocus_micrometre, 4).tolist()
-    described = {**series.describe(), "estimated_defocus_micrometre": estimated}
-    return SimulatedVolumes(drawn, sample, described, reconstruction)
+    volumes = reconstruct(series, grid, drawn.reconstruction, drawn.output.flavours, reconstructing)
+    return drawn, sample, volumes
 
 
 def _finish(
