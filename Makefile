@@ -1,12 +1,13 @@
 # Everything a contributor types. The environment .venv is made on demand and again only when what it is made from changes.
 #
-#   make demo      the whole road on made-up tomograms, on a CPU, in minutes
+#   make demo      a made-up tomogram, picked by the shipped model and scored, on a CPU, in a minute
 #   make test      unit, property, oracle, regression, bad-input and end-to-end tests, with coverage
 #   make test-all  the same, slow ones too, and interoperability with the copick package
 #   make lint      style, types, layers, spelling
 #   make bench     speed of the network, of `cryofind pick`, of location and of the simulation on this computer
 #   make bench-speed     every row of the speed table, MONAI beside: JSON and Markdown in scratch/speed/results
 #   make bench-realism   simulated tomograms beside a real slice: spectrum, grey values, contrast, picture
+#   make bench-quality   shipped models on simulated test sets: rows and leaderboard in benchmarks/quality; 25 minutes, 11 GB
 #   make clean     remove what tests and demos leave behind
 #
 # PYTHON=python3.12 chooses the interpreter; TORCH_INDEX_URL=URL another package index for torch, such as that of its small CPU builds.
@@ -28,7 +29,7 @@ PYTEST := $(SINGLE_THREADED) $(BIN)/python -m pytest -n 2 --dist loadfile
 COVERAGE := --cov --cov-branch --cov-report=term --cov-fail-under=85
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench bench-speed bench-realism clean
+.PHONY: help demo test test-all lint bench bench-speed bench-realism bench-quality clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -80,6 +81,10 @@ bench-speed: .venv/.bench-stamp
 bench-realism: .venv/.core-stamp
 	$(if $(PROJECT),,$(BIN)/cryofind simulate czii --out $(REALISM_RUNS) --runs 6 --seed 73)
 	$(BIN)/python benchmarks/realism/compare.py $(or $(PROJECT),$(REALISM_RUNS))
+
+bench-quality: .venv/.core-stamp
+	$(BIN)/python benchmarks/quality/run.py model
+	$(BIN)/python benchmarks/quality/run.py table
 
 clean:
 	rm -rf $(DEMO_OUT) build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache

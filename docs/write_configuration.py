@@ -95,5 +95,5 @@ def recipe_stages() -> dict[str, type[BaseModel]]:
 
 if __name__ == "__main__":
     configuration = {name: field.annotation for name, field in config.Config.model_fields.items()}
-    write_page("configuration.md", CONFIGURATION_HEAD, configuration)
+    write_page("configuration.md", CONFIGURATION_HEAD, {**configuration, "search": config.SearchConfig})
     write_page("simulation-recipe.md", RECIPE_HEAD, recipe_stages())

@@ -1,6 +1,8 @@
 """Fixtures that every test may use."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,12 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip("reference data not found (set CRYOFIND_SHARED)")
     return root
+
+
+@pytest.fixture(autouse=True)
+def _restore_log_level() -> Iterator[None]:
+    """Keep a script that was run by one test from silencing the warnings that the next one looks for."""
+    logger = logging.getLogger("cryofind")
+    level = logger.level
+    yield
+    logger.setLevel(level)

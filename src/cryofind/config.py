@@ -174,7 +174,14 @@ class LocateConfig(StageConfig):
     floor_factor: float = Field(
         0.05, ge=0, lt=1
     )  # when picking, so are those below this x their object's threshold, but with `cross_separation_factor`
+    thresholds: Literal["tuned", "expected"] = (
+        "tuned"  # `expected`: those of the highest expected F-beta, by tomogram, from calibrated scores without a truth
+    )
+    abundance_spread: float = Field(
+        0.0, ge=0, le=5
+    )  # sd of the logarithm of how many times as frequent particles are as where scores were calibrated; 0: not adapted
     separation_factor: float = Field(1.2, ge=0)  # least distance of two picks of one object, in radii
+    separation_factors: dict[str, Annotated[float, Field(ge=0)]] = {}  # by object, instead of separation_factor
     cross_separation_factor: float = Field(0.0, ge=0)  # ... of two objects, in radii of the smaller; 0: none
     refine: bool = True  # sub-voxel position
     recentre_factor: float = Field(0.75, ge=0, le=1)  # ... then the centre of mass within this x radius; 0: none
@@ -188,12 +195,17 @@ class LocateConfig(StageConfig):
         """Return the least probability of an object's candidates."""
         return max(self.floor, self.floors.get(name, 0.0))
 
+    def separation_of(self, name: str) -> float:
+        """Return the least distance of two picks of an object, in radii."""
+        return self.separation_factors.get(name, self.separation_factor)
+
 
 class TuneConfig(StageConfig):
     """Thresholds and calibration from runs that the model never saw."""
 
     calibrate: bool = True
     min_picks: int = Field(5, ge=1)  # objects with fewer annotated picks keep their old threshold
+    separation: bool = True  # also choose locate.separation_factors, unless `cross_separation_factor` is above 0
 
 
 class ScoreConfig(StageConfig):
@@ -204,6 +216,28 @@ class ScoreConfig(StageConfig):
     distance_factor: float | None = Field(
         None, gt=0
     )  # match radius in particle radii; None: the mode's (0.5, octopi 0.8)
+
+
+# What `cryofind search` goes through unasked: what mattered most where it was tried by hand.
+_SEARCHED: dict[str, Any] = {
+    "train.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
+    "loss.foreground_weight": {"low": 4.0, "high": 256.0, "log": True},
+    "targets.radius_factor": [0.25, 0.8],
+    "augment.mixup_probability": [0.0, 1.0],
+    "augment.intensity_scale": [0.0, 0.6],
+    "augment.spectrum_probability": [0.0, 1.0],
+}
+
+
+class SearchConfig(StageConfig):
+    """The search for a recipe: its budget, and where to look. Only `cryofind search` reads this table."""
+
+    trials: int = Field(30, ge=1)
+    minutes: float | None = Field(default=None, gt=0)  # for all trials together, over all calls; None: no limit
+    seeds: int = Field(1, ge=1)  # trainings of a trial, which differ in their seed; their mean counts
+    prune: bool = True  # end a trial whose best validation so far is below the median of the others there
+    prune_after: int = Field(5, ge=1)  # no trial is ended before so many are complete
+    space: dict[str, Any] = _SEARCHED  # by key of the recipe: `[low, high]`, `{low, high, log}`, or choices
 
 
 class Config(StageConfig):
@@ -240,12 +274,26 @@ def load_config(
     ConfigError
         If a key is unknown (with the nearest known one) or a value does not fit.
     """
+    document = merge_recipe(recipe, settings, base=base)
+    return parse_config(document, str(recipe) if recipe is not None else "--set")
+
+
+def merge_recipe(
+    recipe: Path | None = None, settings: Sequence[str] = (), *, base: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return `base`, changed by a TOML recipe, then by settings, as a nested dictionary; arguments as of `load_config`.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe cannot be read, or a setting has another form; keys and values are not checked.
+    """
     document = copy.deepcopy(base or {})
     if recipe is not None:
         _merge(document, read_recipe(recipe))
     for setting in settings:
         apply_setting(document, setting)
-    return parse_config(document, str(recipe) if recipe is not None else "--set")
+    return document
 
 
 def _merge(document: dict[str, Any], changes: dict[str, Any]) -> None:
@@ -303,12 +351,23 @@ def apply_setting(document: dict[str, Any], setting: str, *, example: str = "tra
     keys = [key.strip() for key in dotted.split(".")]
     if not equals or len(keys) < 2 or not all(keys):
         raise ConfigError(f"--set {setting}", "is not of the form stage.key=value", f"write e.g. {example}")
+    set_value(document, keys, _parse_value(text.strip()), f"--set {setting}")
+
+
+def set_value(document: dict[str, Any], keys: Sequence[str], value: Any, subject: str) -> None:
+    """Change one value of a nested dictionary, whose tables are made where they are missing.
+
+    Raises
+    ------
+    ConfigError
+        About `subject`, if a key on the way is that of a value.
+    """
     table = document
     for key in keys[:-1]:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {setting}", f"'{key}' is a value, not a table", "check the key")
-    table[keys[-1]] = _parse_value(text.strip())
+            raise ConfigError(subject, f"'{key}' is a value, not a table", "check the key")
+    table[keys[-1]] = value
 
 
 def _parse_value(text: str) -> Any:

@@ -9,7 +9,17 @@ SHORT_LIST_CHARACTERS = 60
 SHOWN_CHARACTERS = 28
 LEAD_CHARACTERS = 8
 
+# How many differences a message names.
+SHOWN_DIFFERENCES = 3
+
 _MISSING = object()
+
+
+def describe_differences(there: Any, here: Any) -> str:
+    """Return the first differences of two JSON-ready values, and how many more there are; empty without any."""
+    differences = list(list_differences(there, here))
+    more = len(differences) - SHOWN_DIFFERENCES
+    return "; ".join(differences[:SHOWN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
 
 
 def list_differences(there: Any, here: Any, name: str = "") -> Iterator[str]:

@@ -66,6 +66,10 @@ class ConfigError(CryofindError):
     """A recipe or `--set` value that does not fit the configuration."""
 
 
+class DivergedError(CryofindError):
+    """A training whose loss is not finite and stays so."""
+
+
 class ModelError(CryofindError):
     """A model that is missing, damaged, or does not fit the task."""
 

@@ -190,7 +190,7 @@ def test_a_submission_that_would_lose_points_is_refused(tmp_path: Path, run: Run
 def test_a_second_demo_never_overwrites_a_foreign_project(tmp_path: Path, run: Run) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "copick.json").write_text("mine")
-    code, _, err = run("demo", "--shipped", "--out", tmp_path)
+    code, _, err = run("demo", "--out", tmp_path)
     assert code == 2
     assert "other files" in err
     assert (tmp_path / "project" / "copick.json").read_text() == "mine"
@@ -198,7 +198,7 @@ def test_a_second_demo_never_overwrites_a_foreign_project(tmp_path: Path, run: R
 
 def test_the_shipped_demo(tmp_path: Path, run: Run) -> None:
     for seed in (0, 1):
-        code, out, err = run("demo", "--shipped", "--out", tmp_path / "demo", "--seed", seed)
+        code, out, err = run("demo", "--out", tmp_path / "demo", "--seed", seed)
         assert code == 0, err
         assert "weighted F4" in out
     for name in ("picks/picks.csv", "submission.csv", "picks.png"):

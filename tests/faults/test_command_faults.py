@@ -139,7 +139,7 @@ def test_voxel_size_can_be_given(model: Path, tmp_path: Path, run: Run) -> None:
         (("pik",), ["pick"]),
         (("pick",), ["INPUTS"]),
         (("pick", "x.mrc", "--out", "o", "--model", "czii-sim-small", "--voxel-size", "-3"), ["voxel-size"]),
-        (("pick", "x.mrc", "--out", "o"), ["--model", "--help"]),
+        (("pick", "x.mrc"), ["--out", "--help"]),
         (("pick", "x.mrc", "--out", "o", "--model", "czii-simsmall"), ["czii-sim-small'"]),
         (("config", "--set", "train.stepps=3"), ["steps"]),
         (("config", "--set", "train.steps=minus"), ["train.steps"]),

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from cryofind.config import LocateConfig
-from cryofind.locate import find_picks
+from cryofind.locate import find_picks, undo_calibration
 from cryofind.pipeline import candidates
 from cryofind.pipeline.candidates import Prediction
 from cryofind.pipeline.tuning import Tuning
-from cryofind.types import ParticleSpec, Picks, VoxelGrid
+from cryofind.types import Calibration, CandidateCounts, ParticleSpec, Picks, VoxelGrid
 
 SPECS = (ParticleSpec("a", 60.0, 1), ParticleSpec("b", 90.0, 2))
 
@@ -69,7 +69,7 @@ def test_other_ways_to_locate_take_the_volume(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("method", ["peaks", "watershed"])
 def test_floors_by_thresholds_leave_out_low_scores_and_change_no_other_pick(method: str) -> None:
     prediction, config = make_prediction(), LocateConfig.model_validate({"method": method, "floor_factor": 0.9})
-    tuning = Tuning({"a": 0.8, "b": 0.3}, {"b": (1.5, -2.0)}, {})
+    tuning = Tuning({"a": 0.8, "b": 0.3}, {"b": Calibration.line(1.5, -2.0)}, {})
     every = tuning.select(prediction.find_picks(SPECS, config))
     found = tuning.select(prediction.find_picks(SPECS, tuning.with_floors(config, ("a", "b"))))
     floors = np.where(every.objects == "a", 0.9 * 0.8, 0.9 * 0.3)
@@ -78,9 +78,17 @@ def test_floors_by_thresholds_leave_out_low_scores_and_change_no_other_pick(meth
     assert 0 < found.selected.sum() == every.selected.sum()
 
 
+def test_candidates_that_are_counted_stay_whatever_the_threshold() -> None:
+    counts = CandidateCounts(0.01, 40, 9, 10, 0.3)
+    known = {"a": Calibration.line(1.5, -2.0, counts), "b": Calibration.line(1.5, -2.0)}
+    floors = Tuning({"a": 0.9, "b": 0.9}, known, {}).with_floors(LocateConfig(floor_factor=0.5), ("a", "b"))
+    assert floors.floor_of("a") == pytest.approx(undo_calibration(0.01, known["a"]))
+    assert floors.floor_of("b") == pytest.approx(undo_calibration(0.45, known["b"]))
+
+
 def test_objects_that_are_weighed_against_each_other_keep_their_floors() -> None:
     config = LocateConfig(cross_separation_factor=0.5)
-    assert Tuning({"b": 0.5}, {"b": (1.5, -2.0)}, {}).with_floors(config, ("a", "b")) == config
+    assert Tuning({"b": 0.5}, {"b": Calibration.line(1.5, -2.0)}, {}).with_floors(config, ("a", "b")) == config
 
 
 def test_floors_by_thresholds_never_lie_below_the_floor_that_is_asked_for() -> None:

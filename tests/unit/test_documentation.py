@@ -9,7 +9,7 @@ import click
 import pytest
 
 from cryofind.cli import application
-from cryofind.config import Config
+from cryofind.config import Config, SearchConfig
 from cryofind.simulate.recipe import SimulationRecipe, SpeciesRecipe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -61,7 +61,10 @@ def test_every_default_is_documented() -> None:
     documented = read_defaults(CONFIGURATION)
     defaults = {
         (stage, key): value
-        for stage, values in Config().model_dump(mode="json").items()
+        for stage, values in {
+            **Config().model_dump(mode="json"),
+            "search": SearchConfig().model_dump(mode="json"),
+        }.items()
         for key, value in values.items()
     }
     assert documented == defaults, "run docs/write_configuration.py"

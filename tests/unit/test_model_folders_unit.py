@@ -21,7 +21,7 @@ from cryofind.models import (
     weights,
 )
 from cryofind.models.weights import StoredType
-from cryofind.types import ParticleSpec
+from cryofind.types import Calibration, CandidateCounts, ParticleSpec
 from tests.tiny_models import SPECS, TINY, build_tiny, registered_network, tiny_card
 
 
@@ -49,7 +49,8 @@ def test_saving_a_loaded_model_again_gives_the_same_bytes(tmp_path: Path) -> Non
 
 def test_card_comes_back(tmp_path: Path) -> None:
     card = tiny_card(
-        calibration={"ribosome": (1.5, -0.25)},
+        calibration={"ribosome": Calibration.line(1.5, -0.25, CandidateCounts(0.003, 40, 9, 10, 0.3))},
+        calibrated_for={"engine": "torch", "members": 1},
         training_runs=[SeenRun(run="TS_1", volume_sha256=("ab",), picks_sha256="cd", role="validate")],
         metrics={"f_beta": 0.5, "missing": None},
         flavours=["denoised"],
@@ -151,6 +152,33 @@ def test_init_from_another_architecture_is_refused(tmp_path: Path) -> None:
     wider = build_network(TINY.model_copy(update={"widths": (6, 8)}), 2)
     with pytest.raises(ModelError, match=r"has shape \(4,\), expected \(6,\)"):
         initialize_from(wider, SPECS, load_model_folder(tmp_path / "m"))
+
+
+def test_init_of_a_larger_network_starts_with_the_same_answers(tmp_path: Path) -> None:
+    trained = build_tiny(seed=1)
+    for module in trained.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+            assert module.running_mean is not None
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+    save_model(tmp_path / "m", trained, tiny_card(), stored_type="float32")
+    loaded = load_model_folder(tmp_path / "m")
+    larger = TINY.model_copy(update={"widths": (8, 24), "encoder_blocks": (2, 2), "decoder_blocks": (1,)})
+    network = build_network(larger, 2).eval()
+    assert initialize_from(network, SPECS, loaded) == ("ribosome", "apo-ferritin")
+    images = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network(images), loaded.network(images), rtol=1e-4, atol=1e-5)
+
+
+def test_copies_of_a_channel_part_when_they_are_trained(tmp_path: Path) -> None:
+    save_model(tmp_path / "m", build_tiny(seed=1), tiny_card(), stored_type="float32")
+    network = build_network(TINY.model_copy(update={"widths": (8, 8)}), 2)
+    initialize_from(network, SPECS, load_model_folder(tmp_path / "m"))
+    network(torch.randn(2, 1, 8, 8, 8)).square().sum().backward()
+    gradient = dict(network.named_parameters())["stem.0.weight"].grad
+    assert gradient is not None
+    assert not torch.allclose(gradient[:4], gradient[4:])
 
 
 def _headless(in_channels: int, out_channels: int) -> nn.Module:

@@ -15,7 +15,7 @@ def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("name", ["czii", "czii-hard", "easy"])
+@pytest.mark.parametrize("name", ["czii", "czii-hard", "czii-wide", "easy"])
 def test_shipped_recipes_load(name: str) -> None:
     recipe = load_recipe(name)
     assert name in recipe_names()

@@ -1,12 +1,11 @@
-"""Thresholds against trying every one, and calibration against known odds."""
+"""Thresholds against trying every one."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit, logit
 
-from cryofind.locate import apply_calibration, fit_calibration, fit_threshold, undo_calibration
+from cryofind.locate import fit_threshold
 
 
 def f_beta_of(selected: list[bool], pairs: list[tuple[int, int]], references: int, beta: float) -> float:
@@ -106,54 +105,3 @@ def test_no_threshold_is_better_by_more_than_half_a_hit(
     assert reached == pytest.approx(threshold.f_beta)
     assert threshold.curve.best == pytest.approx(best)
     assert reached >= best - 0.5 * (1 + beta**2) / (beta**2 * 5) - 1e-12
-
-
-def test_calibration_recovers_known_odds() -> None:
-    random = np.random.default_rng(0)
-    true_probability = random.uniform(0.01, 0.99, 20000)
-    is_hit = random.uniform(size=20000) < true_probability
-    overconfident = expit((logit(true_probability) + 0.8) * 2.0)
-    slope, intercept = fit_calibration(overconfident, is_hit)
-    assert slope == pytest.approx(0.5, abs=0.02)
-    assert intercept == pytest.approx(-0.8, abs=0.05)
-    calibrated = apply_calibration(overconfident, (slope, intercept))
-    np.testing.assert_allclose(calibrated, true_probability, atol=0.02)
-
-
-@pytest.mark.parametrize("answer", [True, False])
-def test_calibration_needs_both_kinds(answer: bool) -> None:
-    assert fit_calibration([0.1, 0.9], [answer, answer]) == (1.0, 0.0)
-    assert fit_calibration([], []) == (1.0, 0.0)
-
-
-def test_calibration_stays_finite_for_separable_and_saturated_scores() -> None:
-    slope, intercept = fit_calibration([0.0, 0.1, 0.9, 1.0], [False, False, True, True])
-    assert 0 < slope < 20
-    assert np.isfinite(intercept)
-    calibrated = apply_calibration([0.0, 1.0], (slope, intercept))
-    assert (calibrated >= 0).all()
-    assert (calibrated <= 1).all()
-
-
-def test_identity_leaves_scores_as_they_are() -> None:
-    assert apply_calibration([[0.0, 1.0]], (1.0, 0.0)).tolist() == [[0.0, 1.0]]
-
-
-def test_calibration_refuses_unequal_lengths() -> None:
-    with pytest.raises(ValueError, match="2 scores but 1 answers"):
-        fit_calibration([0.1, 0.2], [True])
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=30))
-def test_calibration_never_changes_the_order(observations: list[tuple[float, bool]]) -> None:
-    scores = np.array([score for score, _ in observations])
-    slope, intercept = fit_calibration(scores, [hit for _, hit in observations])
-    assert slope > 0
-    grid = np.linspace(0.01, 0.99, 50)
-    assert (np.diff(apply_calibration(grid, (slope, intercept))) >= 0).all()
-
-
-@given(st.floats(0.02, 0.98), st.floats(0.3, 2.0), st.floats(-3.0, 3.0))
-def test_a_calibration_is_undone(score: float, slope: float, intercept: float) -> None:
-    assert undo_calibration(apply_calibration(score, (slope, intercept)), (slope, intercept)) == pytest.approx(score)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +60,7 @@ def _train(
     scores: dict[int, float] | None = None,
     network: nn.Module | None = None,
     loss: Loss = cross_entropy,
+    watch: Callable[[int, float | None], None] | None = None,
 ) -> TrainResult:
     """Train a tiny network; `scores` by step stand for a validation."""
     steps: list[int] = []
@@ -78,6 +80,7 @@ def _train(
         validate=validate if scores is not None else None,
         object_names=OBJECTS,
         loss=loss,
+        watch=watch,
     )
 
 
@@ -103,6 +106,26 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     batch = sample(TinySampler(), 1000)
     predicted = result.network(torch.from_numpy(batch.images)).softmax(1)[:, 1].detach().numpy()
     assert predicted[batch.values[:, 0] > 0].mean() > 2 * predicted[batch.values[:, 0] == 0].mean()
+
+
+def test_a_watcher_sees_every_step_and_may_end_the_training(tmp_path: Path) -> None:
+    class EnoughError(Exception):
+        pass
+
+    seen: list[tuple[int, float | None]] = []
+
+    def watch(step: int, score: float | None) -> None:
+        seen.append((step, score))
+        if step == 8:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        _train(tmp_path, scores={4: 0.3, 8: 0.5}, watch=watch)
+    assert seen == [(step, {4: 0.3, 8: 0.5}.get(step)) for step in range(1, 9)]
+    assert [load_checkpoint(path).step for path in list_checkpoints(tmp_path / "checkpoints")] == [3, 6]
+    sampler = TinySampler()
+    _train(tmp_path, scores={8: 0.5, 12: 0.4}, sampler=sampler)
+    assert sampler.steps == list(range(6, 12))
 
 
 @pytest.mark.parametrize(("precision", "size"), [("float32", 8), ("bf16", 16)])

@@ -21,6 +21,7 @@ COMMANDS = {
     "simulate": "Make tomograms with their truth, from a recipe.",
     "train": "Train a model on the annotated runs of projects.",
     "pick": "Pick the particles of tomograms.",
+    "search": "Search a better recipe for training, within a budget.",
     "tune": "Set a model's thresholds from annotated runs that it never saw.",
     "score": "Compare picks with the truth.",
     "submit": "Write picks as a Kaggle submission.",

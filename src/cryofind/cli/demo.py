@@ -9,14 +9,14 @@ from cryofind.cli import options
 
 @click.command()
 @click.option("--out", type=options.PATH, default=Path("demo-output"), show_default=True, help="Folder to fill.")
-@click.option("--shipped", is_flag=True, help="Pick with the shipped model instead of training one (about a minute).")
+@click.option("--train", is_flag=True, help="Train a small network on simulated tomograms first (about five minutes).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the simulation and the training.")
-def command(out: Path, shipped: bool, seed: int) -> None:
-    """Simulate tomograms, train on some, pick one that was held out, and score it: no data, no GPU.
+def command(out: Path, train: bool, seed: int) -> None:
+    """Simulate a tomogram, pick it with the shipped model, and score it: no data, no GPU, under a minute.
 
-    Leaves the project, the model, picks.csv, submission.csv and a picture of slices with picks drawn on.
+    Leaves the project, picks.csv, submission.csv and a picture of slices with picks drawn on.
     """
     from cryofind.pipeline import run_demo
 
-    for line in run_demo(out, shipped=shipped, seed=seed):
+    for line in run_demo(out, train=train, seed=seed):
         click.echo(line)

@@ -68,6 +68,17 @@ def build_selection(chosen: dict[str, Any]) -> "InputSelection":
     )
 
 
+def tell_recipe(recipe: Path | None, named: tuple[Path, ...]) -> tuple[Path | None, tuple[Path, ...]]:
+    """Return the recipe and the projects of a command where the recipe may stand among the projects."""
+    recipes = [*([recipe] if recipe else []), *(path for path in named if path.suffix == ".toml")]
+    if len(recipes) > 1:
+        raise click.UsageError(f"two recipes: {recipes[0]} and {recipes[1]}; give one")
+    projects = tuple(path for path in named if path.suffix != ".toml")
+    if not projects:
+        raise click.UsageError("no project is named; give a copick configuration or a Kaggle folder")
+    return (recipes[0] if recipes else None), projects
+
+
 def parse_shape(text: str) -> tuple[int, int, int]:
     """Return `Z,Y,X` as three whole numbers, or fail with a usage error."""
     parts = text.split(",")

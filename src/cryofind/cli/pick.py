@@ -12,7 +12,7 @@ from cryofind.cli.imports import without_collection
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=options.PATH)
 @click.option("--out", required=True, type=options.PATH, help="Folder for picks.csv, copick overlay and run.json.")
-@click.option("--model", "models", multiple=True, required=True, help="Model name or folder; several: an ensemble.")
+@click.option("--model", "models", multiple=True, help="Model name or folder; several: an ensemble; none: the default.")
 @options.tomogram
 @options.runs
 @options.voxel_size
@@ -28,6 +28,12 @@ from cryofind.cli.imports import without_collection
     metavar="NAME[,NAME...]",
     help="A process each: cuda:0,cuda:1; auto (default): all GPUs, else the CPU. Short for --set predict.devices=...",
 )
+@click.option(
+    "--thresholds",
+    type=click.Choice(("tuned", "expected")),
+    help="tuned (default): those of the model; expected: of each tomogram the selection of the highest expected F-beta."
+    " Short for --set locate.thresholds=...",
+)
 @options.recipe
 @options.settings
 def command(
@@ -39,6 +45,7 @@ def command(
     segmentation: bool,
     engine: str | None,
     devices: str | None,
+    thresholds: str | None,
     **chosen: Any,
 ) -> int:
     """Pick the particles of tomograms.
@@ -47,18 +54,21 @@ def command(
     cut off goes on where it stopped. Exit code 1 means that some tomograms failed; they are named.
     """
     with without_collection():
-        from cryofind.pipeline import load_model, pick_into_folder
+        from cryofind.models import DEFAULT_MODEL
+        from cryofind.pipeline import describe_trust, load_model, pick_into_folder
 
-    settings += tuple(
-        f"predict.{key}={value}" for key, value in (("engine", engine), ("devices", devices)) if value is not None
-    )
-    picker = load_model(*models, recipe=recipe, settings=settings)
+    short_for = {"predict.engine": engine, "predict.devices": devices, "locate.thresholds": thresholds}
+    settings += tuple(f"{key}={value}" for key, value in short_for.items() if value is not None)
+    if not models:
+        click.echo(f"picking with {DEFAULT_MODEL}, the default model (--model names another)", err=True)
+    picker = load_model(*(models or (DEFAULT_MODEL,)), recipe=recipe, settings=settings)
     selection = options.build_selection(chosen)
     summary = pick_into_folder(inputs, out, picker, selection=selection, with_segmentation=segmentation)
     for record in summary.records:
         counts = ", ".join(f"{count} {name}" for name, count in record["selected"].items()) or "no picks"
         flavour = f" ({record['flavour']})" if record["flavour"] else ""
         click.echo(f"{record['run']}{flavour}: {counts}")
+        click.echo(describe_trust(record["run"], record["trust"]))
     for item in summary.failed:
         click.echo(f"cryofind: error: {item.error}", err=True)
     if summary.records:

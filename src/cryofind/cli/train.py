@@ -52,13 +52,7 @@ def command(
         from cryofind.pipeline import TrainRequest, stages_of_initial, train_model
 
     selection = options.build_selection(chosen)
-    recipes = [*([recipe] if recipe else []), *(path for path in projects if path.suffix == ".toml")]
-    if len(recipes) > 1:
-        raise click.UsageError(f"two recipes: {recipes[0]} and {recipes[1]}; give one")
-    recipe = recipes[0] if recipes else recipe
-    projects = tuple(path for path in projects if path.suffix != ".toml")
-    if not projects:
-        raise click.UsageError("no project is named; give a copick configuration or a Kaggle folder")
+    recipe, projects = options.tell_recipe(recipe, projects)
     if folds and validation_runs:
         raise click.UsageError("--validation and --folds exclude each other: folds hold every run out once")
     if keep and not folds:

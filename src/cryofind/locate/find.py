@@ -228,5 +228,5 @@ def _separations(channel_specs: Sequence[ParticleSpec], config: LocateConfig) ->
     """Return the least distance (K, K), Angstrom, of candidates of every two channels; 0 where it is no particle."""
     radii = np.array([spec.radius_angstrom or 0.0 for spec in channel_specs])
     across = config.cross_separation_factor * np.minimum(radii[:, None], radii[None, :])
-    within = config.separation_factor * radii
+    within = radii * [config.separation_of(spec.name) for spec in channel_specs]
     return np.where(np.eye(len(radii), dtype=bool), within[:, None], across)

@@ -3,11 +3,15 @@
 from cryofind.memory import ask_for_huge_pages
 from cryofind.models.blocks import OUTPUT_STRIDE, ToStrideTwo
 from cryofind.models.card import CardObject, ModelCard, SeenRun, card_objects, parse_card
+from cryofind.models.familiar import FamiliarKind, TraitRange
+from cryofind.models.features import measure_features
 from cryofind.models.fold import fold_batch_norm
 from cryofind.models.precision import choose_precision
 from cryofind.models.unet import ResidualUNet, build_network, network_multiple
 from cryofind.models.weights import (
+    DEFAULT_MODEL,
     LoadedModel,
+    copy_with_card,
     find_model,
     initialize_from,
     load_model_folder,
@@ -15,27 +19,35 @@ from cryofind.models.weights import (
     save_model,
     shipped_model_names,
 )
+from cryofind.models.widen import can_widen, widen_weights
 
 __all__ = [
+    "DEFAULT_MODEL",
     "OUTPUT_STRIDE",
     "CardObject",
+    "FamiliarKind",
     "LoadedModel",
     "ModelCard",
     "ResidualUNet",
     "SeenRun",
     "ToStrideTwo",
+    "TraitRange",
     "build_network",
+    "can_widen",
     "card_objects",
     "choose_precision",
+    "copy_with_card",
     "find_model",
     "fold_batch_norm",
     "initialize_from",
     "load_model_folder",
+    "measure_features",
     "model_hash",
     "network_multiple",
     "parse_card",
     "save_model",
     "shipped_model_names",
+    "widen_weights",
 ]
 
 ask_for_huge_pages()

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cryofind.config import LocateConfig, ModelConfig, PreprocessConfig
 from cryofind.errors import CryofindError, ModelError
-from cryofind.types import ParticleSpec
+from cryofind.models.familiar import FamiliarKind
+from cryofind.types import Calibration, ParticleSpec
 
 FORMAT_VERSION = 1
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -88,11 +89,16 @@ class ModelCard(_Frozen):
     thresholds
         Score by object above which a pick is selected, 0 to 1.
     calibration
-        Slope and intercept by object of the logistic that maps the logit of a score to a calibrated one.
+        By object, how raw scores become probabilities: a table with the knots of the curve and the counts of the
+        candidates it was learnt from. Older cards hold slope and intercept of a line between log-odds.
+    calibrated_for
+        What ran the network for that: `engine`, `precision`, `test_time_augmentation`, `members` of the ensemble.
     locate
         Settings of the peak finder for which the thresholds hold.
     training_runs
         Runs it has seen, and what for.
+    familiar
+        What the tomograms it learned from look like, one entry for each kind; empty on older cards.
     versions, training, metrics
         Versions of the software, the resolved recipe, and scores: for people, not read by the program.
     weights_sha256
@@ -110,9 +116,11 @@ class ModelCard(_Frozen):
     preprocess: PreprocessConfig = PreprocessConfig()
     polarity: Literal["dark", "bright", "unclear"] = "unclear"
     thresholds: dict[str, Probability] = {}
-    calibration: dict[str, tuple[float, float]] = {}
+    calibration: dict[str, Annotated[Calibration, BeforeValidator(Calibration.read)]] = {}
+    calibrated_for: dict[str, str | int] = {}
     locate: LocateConfig = LocateConfig()
     training_runs: tuple[SeenRun, ...] = ()
+    familiar: tuple[FamiliarKind, ...] = ()
     versions: dict[str, str] = {}
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}

@@ -74,15 +74,18 @@ class ResidualUNet(nn.Module):
         """
         if any(size % self.size_multiple for size in images.shape[-3:]):
             raise ValueError(f"sizes {tuple(images.shape[-3:])} must be multiples of {self.size_multiple}")
-        features = self.encoders[0](torch.relu_(self.stem(images)))
-        skips = []
-        for down, encoder in zip(self.downs, self.encoders[1:], strict=True):
-            skips.append(features)
-            features = encoder(torch.relu_(down(features)))
+        *skips, features = self.encode(images)
         for up, decoder in zip(reversed(self.ups), reversed(self.decoders), strict=True):
             features = decoder(torch.relu_(up(features).add_(skips.pop())))
         logits: Tensor = self.head(features)
         return logits
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Return the features (B, widths[i], Z/2/2^i, Y/2/2^i, X/2/2^i) of every level, the finest first."""
+        levels = [self.encoders[0](torch.relu_(self.stem(images)))]
+        for down, encoder in zip(self.downs, self.encoders[1:], strict=True):
+            levels.append(encoder(torch.relu_(down(levels[-1]))))
+        return levels
 
 
 @NETWORKS.register("res32")

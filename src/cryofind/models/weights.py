@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from safetensors import SafetensorError
@@ -15,11 +15,14 @@ from torch import Tensor, nn
 from cryofind.errors import ConfigError, ModelError, advise_known_names
 from cryofind.models.card import ModelCard, parse_card
 from cryofind.models.sealed import hash_bytes, read_sealed_files, write_sealed_files
-from cryofind.models.unet import build_network, find_heads
+from cryofind.models.unet import ResidualUNet, build_network, find_heads
+from cryofind.models.widen import can_widen, widen_weights
 
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "model.json"
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "weights"
+# What picks when no model is named.
+DEFAULT_MODEL = "czii-sim-small"
 
 StoredType = Literal["bf16", "fp16", "float32"]
 _STORED_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "float32": torch.float32}
@@ -77,12 +80,20 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard, *, stored_type
         If the file system refuses.
     """
     tensors = {name: _as_stored(name, tensor, stored_type) for name, tensor in network.state_dict().items()}
-    weights = save_tensors(tensors)
-    fields = {name: getattr(card, name) for name in ModelCard.model_fields}
-    card = parse_card({**fields, "weights_sha256": hash_bytes(weights)}, str(folder / CARD_NAME))
-    text = json.dumps(card.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
-    write_sealed_files(folder, {WEIGHTS_NAME: weights, CARD_NAME: text.encode()})
-    return card
+    return _write_model(folder, save_tensors(tensors), card)
+
+
+def copy_with_card(folder: Path, out: Path, card: ModelCard) -> None:
+    """Write the weights of a model, byte for byte, with another card into a folder.
+
+    Raises
+    ------
+    ModelError
+        If the model is missing or damaged, or a field of the card (as changed by `model_copy`) is out of range.
+    OutputError
+        If the file system refuses.
+    """
+    _write_model(out, read_sealed_files(folder, (WEIGHTS_NAME, CARD_NAME))[WEIGHTS_NAME], card)
 
 
 def load_model_folder(folder: Path) -> LoadedModel:
@@ -181,7 +192,8 @@ def initialize_from(network: nn.Module, objects: Sequence[Named], loaded: Loaded
     Parameters
     ----------
     network
-        Fresh network of the same architecture, changed in place. Its last layer is a Conv3d called `head`.
+        Fresh network of the same architecture, or a wider and deeper residual U-Net, which then starts as a copy of the
+        model's (`widen_weights`); changed in place. Its last layer is a Conv3d called `head`.
     objects
         Its objects in channel order.
     loaded
@@ -198,7 +210,8 @@ def initialize_from(network: nn.Module, objects: Sequence[Named], loaded: Loaded
         If the architectures differ, or objects differ and the network has no layer called `head`.
     """
     names = tuple(entry.name for entry in objects)
-    source, target = loaded.network.state_dict(), network.state_dict()
+    target = network.state_dict()
+    source = _weights_to_start_from(loaded.network, network)
     head_names = {name for head, _ in find_heads(network) for name in (f"{head}.weight", f"{head}.bias")}
     if not head_names and names != loaded.card.object_names:
         raise ModelError(loaded.folder, "the network has no layer called 'head'", "train without --init")
@@ -213,6 +226,21 @@ def initialize_from(network: nn.Module, objects: Sequence[Named], loaded: Loaded
             for new, old in channels.values():
                 tensor[new].copy_(source[name][old])
     return tuple(name for name in names if name in channels) if head_names else names
+
+
+def _weights_to_start_from(trained: nn.Module, network: nn.Module) -> dict[str, Tensor]:
+    """Return the trained weights, in the shapes of the network where that is a larger one of the same kind."""
+    if not can_widen(trained, network):
+        return trained.state_dict()
+    return widen_weights(cast(ResidualUNet, trained), cast(ResidualUNet, network))
+
+
+def _write_model(folder: Path, weights: bytes, card: ModelCard) -> ModelCard:
+    fields = {name: getattr(card, name) for name in ModelCard.model_fields}
+    card = parse_card({**fields, "weights_sha256": hash_bytes(weights)}, str(folder / CARD_NAME))
+    text = json.dumps(card.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+    write_sealed_files(folder, {WEIGHTS_NAME: weights, CARD_NAME: text.encode()})
+    return card
 
 
 def _pair_channels(network: nn.Module, names: tuple[str, ...], loaded: LoadedModel) -> dict[str, tuple[int, int]]:

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from cryofind.pipeline.picker import load_model as load_model
     from cryofind.pipeline.scoring import score_paths as score_paths
     from cryofind.pipeline.scoring import score_segmentations as score_segmentations
+    from cryofind.pipeline.search import search_recipe as search_recipe
+    from cryofind.pipeline.search_runner import SearchRequest as SearchRequest
+    from cryofind.pipeline.search_space import load_search as load_search
     from cryofind.pipeline.simulate import SimulationRequest as SimulationRequest
     from cryofind.pipeline.simulate import simulate_project as simulate_project
     from cryofind.pipeline.train import TrainRequest as TrainRequest
     from cryofind.pipeline.train import stages_of_initial as stages_of_initial
     from cryofind.pipeline.train import train_model as train_model
+    from cryofind.pipeline.trust import describe_trust as describe_trust
     from cryofind.pipeline.tune import tune_model as tune_model
 
 _HOMES = {
@@ -45,11 +49,15 @@ _HOMES = {
     "load_model": "cryofind.pipeline.picker",
     "score_paths": "cryofind.pipeline.scoring",
     "score_segmentations": "cryofind.pipeline.scoring",
+    "search_recipe": "cryofind.pipeline.search",
+    "load_search": "cryofind.pipeline.search_space",
+    "SearchRequest": "cryofind.pipeline.search_runner",
     "SimulationRequest": "cryofind.pipeline.simulate",
     "simulate_project": "cryofind.pipeline.simulate",
     "TrainRequest": "cryofind.pipeline.train",
     "stages_of_initial": "cryofind.pipeline.train",
     "train_model": "cryofind.pipeline.train",
+    "describe_trust": "cryofind.pipeline.trust",
     "tune_model": "cryofind.pipeline.tune",
 }
 

@@ -5,11 +5,13 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cryofind.atomic import write_json
 from cryofind.config import Config, load_config
 from cryofind.io import open_project
 from cryofind.io.copick import CONFIG_NAME
+from cryofind.models import DEFAULT_MODEL
 from cryofind.pipeline.handover import submit_picks
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.pick import PICKS_NAME, pick_into_folder
@@ -26,13 +28,21 @@ from cryofind.types import Picks
 logger = logging.getLogger("cryofind")
 
 MADE_BY = "cryofind demo"
-SHIPPED_MODEL = "czii-sim-small"
 
-# Thin ice, so filled that every run holds each species several times.
-RECIPE = "easy"
-RECIPE_SETTINGS = ("sample.crowding=[4, 6]",)
-SHAPE_ZYX = (64, 256, 256)
-RUN_COUNT = 6  # the last is held out; the one before chooses the thresholds
+
+class _Sample(NamedTuple):
+    """What is simulated; the last run is picked."""
+
+    recipe: str
+    settings: tuple[str, ...]
+    shape_zyx: tuple[int, int, int]
+    run_count: int
+
+
+# The challenge's sample, a quarter of its field.
+PICKED = _Sample("czii", (), (184, 320, 320), 1)
+# Thin ice, so filled that every run holds each species several times; the run before the last chooses the thresholds.
+LEARNT = _Sample("easy", ("sample.crowding=[4, 6]",), (64, 256, 256), 6)
 
 # A small network for three minutes on two cores. Simulated tomograms are annotated completely, so nothing is spared
 # as "unlabelled".
@@ -49,19 +59,20 @@ SETTINGS = (
 
 
 def demo_config(settings: Sequence[str] = ()) -> Config:
-    """Return the recipe of the demo."""
+    """Return the recipe of the demo's training."""
     return load_config(settings=[*SETTINGS, *settings])
 
 
-def run_demo(out: Path, *, shipped: bool = False, seed: int = 0) -> list[str]:
-    """Simulate tomograms, train on some, pick the one held out, score it; return a summary, a line each.
+def run_demo(out: Path, *, train: bool = False, seed: int = 0) -> list[str]:
+    """Simulate a tomogram, pick it with the shipped model, score it; return a summary, a line each.
 
     Parameters
     ----------
     out
-        Folder to fill with `project`, `model`, `picks`, `submission.csv` and `picks.png`; a demo in it is made anew.
-    shipped
-        Pick with the shipped model instead of training one.
+        Folder to fill with `project`, `model` (if trained), `picks`, `submission.csv` and `picks.png`; a demo in it is
+        made anew.
+    train
+        Simulate several tomograms of an easier sample, train on some and pick one that was held out instead.
     seed
         Seed of simulation and training.
 
@@ -75,29 +86,40 @@ def run_demo(out: Path, *, shipped: bool = False, seed: int = 0) -> list[str]:
     for part in ("project", "model", "picks"):
         shutil.rmtree(out / part, ignore_errors=True)
     write_json(out / RECORD_NAME, {"made_by": MADE_BY, "environment": describe_environment()})
-    runs, configuration = _simulate(out / "project", seed)
-    held_out = runs[-1]
-    model = SHIPPED_MODEL if shipped else str(_train(configuration, out / "model", runs[:-1], seed))
+    runs, configuration = _simulate(LEARNT if train else PICKED, out / "project", seed)
+    picked = runs[-1]
+    model = str(_train(configuration, out / "model", runs[:-1], seed)) if train else DEFAULT_MODEL
     picker = load_model(model)
-    pick_into_folder([configuration], out / "picks", picker, selection=InputSelection(runs=(held_out,)))
+    pick_into_folder([configuration], out / "picks", picker, selection=InputSelection(runs=(picked,)))
     report = score_paths(out / "picks", configuration)
     submit_picks(out / "picks", out / "submission.csv")
-    _draw(configuration, held_out, out)
+    _draw(configuration, picked, out)
     return [
-        f"score of {held_out}, which nothing was chosen on (easy, and simulated: real tomograms are harder)",
+        _say_what_it_shows(picked, train=train),
         format_score_table(report),
         f"picks: {out / 'picks' / PICKS_NAME}; submission: {out / 'submission.csv'}; picture: {out / 'picks.png'}",
         f"done in {time.perf_counter() - started:.0f} s",
     ]
 
 
-def _simulate(project: Path, seed: int) -> tuple[list[str], Path]:
+def _say_what_it_shows(picked: str, *, train: bool) -> str:
+    """Return what the score is worth."""
+    if train:
+        return f"score of {picked}, which nothing was chosen on (easy, and simulated: real tomograms are harder)"
+    return (
+        f"score of {picked}, a tomogram simulated just now, by the shipped model {DEFAULT_MODEL}, which learnt from "
+        "others, simulated likewise. It shows that everything works; real tomograms are harder."
+    )
+
+
+def _simulate(sample: _Sample, project: Path, seed: int) -> tuple[list[str], Path]:
     """Make the demo's runs; return their names and the configuration."""
-    logger.info("simulating %d tomograms of %s voxels", RUN_COUNT, " x ".join(map(str, SHAPE_ZYX)))
-    request = SimulationRequest(project, RECIPE, RUN_COUNT, SHAPE_ZYX, seed)
-    for line in simulate_project(load_recipe(RECIPE, RECIPE_SETTINGS), request):
+    what = "a tomogram" if sample.run_count == 1 else f"{sample.run_count} tomograms"
+    logger.info("simulating %s of %s voxels", what, " x ".join(map(str, sample.shape_zyx)))
+    request = SimulationRequest(project, sample.recipe, sample.run_count, sample.shape_zyx, seed)
+    for line in simulate_project(load_recipe(sample.recipe, sample.settings), request):
         logger.info("%s", line)
-    return [request.run_name(number) for number in range(1, RUN_COUNT + 1)], project / CONFIG_NAME
+    return [request.run_name(number) for number in range(1, sample.run_count + 1)], project / CONFIG_NAME
 
 
 def _train(configuration: Path, model: Path, runs: Sequence[str], seed: int) -> Path:

@@ -20,6 +20,7 @@ from cryofind.errors import (
 )
 from cryofind.io import TomogramEntry, write_copick_config
 from cryofind.models import model_hash
+from cryofind.pipeline.conditions import describe_conditions, doubt_calibration
 from cryofind.pipeline.inputs import CollectedInputs, FailedItem, InputSelection, collect_tomograms
 from cryofind.pipeline.overlap import Queue, Steps, run_overlapped
 from cryofind.pipeline.pick_run import MADE_BY as MADE_BY
@@ -28,6 +29,7 @@ from cryofind.pipeline.picked_runs import PICKS_NAME as PICKS_NAME
 from cryofind.pipeline.picked_runs import Record, read_finished
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, read_record, timestamp
+from cryofind.pipeline.trust import check_expected
 from cryofind.predict.device import choose_devices, main_memory_budget_bytes
 from cryofind.predict.needs import MemoryNeeds
 from cryofind.progress import report_progress
@@ -87,11 +89,14 @@ def pick_into_folder(
         If `out` is something else's folder, was made by another model or recipe, or cannot be written.
     ProjectError
         If the inputs are ambiguous.
+    ModelError
+        If the best expected F-beta is asked for and the model is not calibrated.
     ConfigError
         If the device or engine that the recipe asks for is not there.
     """
     started = time.perf_counter()
     job = _PickJob(out, picker, selection, with_segmentation)
+    check_expected(picker.tuning, picker.config)
     job.check_folder()
     collected = collect_tomograms(inputs, selection, preferred_flavours=picker.card.flavours)
     settled: dict[str, Record | CryofindError] = {}
@@ -149,7 +154,7 @@ class _PickJob:
         needs = MemoryNeeds.of(picker.ready_networks, picker.config.predict)
         choice = picker.ready_networks.choice
         logger.info("%s", choice.describe())
-        self.engine = choice.as_record()
+        self._remember_engine(choice.as_record())
         budget_bytes = main_memory_budget_bytes(picker.config.predict.memory_gigabytes)
         picking = RunPicking(
             self.out, picker, self.selection, self.with_segmentation, self.recipe_sha256, needs, budget_bytes
@@ -176,7 +181,16 @@ class _PickJob:
         )
         processes = PickProcesses(order, devices)
         yield from processes.run()
-        self.engine = processes.engine
+        self._remember_engine(processes.engine)
+
+    def _remember_engine(self, engine: dict[str, str]) -> None:
+        self.engine = engine
+        if not engine:
+            return  # no process came so far
+        picker = self.picker
+        conditions = describe_conditions(engine, picker.config, member_count=len(picker.networks))
+        if doubt := doubt_calibration(picker.card, picker.config.locate, conditions):
+            logger.warning("%s", doubt)
 
     def check_folder(self) -> None:
         """Refuse a folder that this job may not fill.

@@ -239,6 +239,8 @@ class RunPicking:
             "key": run.key,
             "in_sample": any(run.key["volume_sha256"] in seen.volume_sha256 for seen in self.picker.seen_runs),
             "notes": list(result.notes),
+            "trust": dict(result.trust),
+            "familiarity": result.familiarity.as_record() if result.familiarity is not None else None,
             **({"streamed": result.plan.as_record()} if result.plan is not None else {}),
             "seconds": round_seconds({**run.seconds, **result.seconds}),
             "picks_csv_sha256": hash_file(folder / PICKS_NAME),

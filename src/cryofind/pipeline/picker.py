@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from cryofind.models import ModelCard, SeenRun, find_model, load_model_folder
 from cryofind.pipeline.candidates import Prediction, predict_tomogram
 from cryofind.pipeline.column_plan import ColumnPlan
 from cryofind.pipeline.ensembles import member_folders
+from cryofind.pipeline.familiarity import Familiarity, compare_volume, warnings_of
 from cryofind.pipeline.timing import timed
+from cryofind.pipeline.trust import Selection, select_picks
 from cryofind.pipeline.tuning import Tuning
 from cryofind.predict import EngineChoice, ReadyNetworks, segment_probabilities
 from cryofind.preprocess import preprocess_tomogram
@@ -43,6 +46,10 @@ class PickResult:
         What the network said; None where it was not kept, or never in memory as a whole.
     plan
         How the tomogram was cut; None where it was picked as a whole.
+    trust
+        How many particles are expected and what to expect of the picks, as in `run.json`.
+    familiarity
+        How the tomogram compares with those that the model learned from; None where nothing is known of these.
     """
 
     picks: Picks
@@ -51,6 +58,8 @@ class PickResult:
     engine: EngineChoice
     prediction: Prediction | None = None
     plan: ColumnPlan | None = None
+    trust: Mapping[str, Any] = field(default_factory=dict)
+    familiarity: Familiarity | None = None
 
     @property
     def probabilities(self) -> ProbabilityVolume | None:
@@ -106,13 +115,14 @@ class Picker:
         Raises
         ------
         ConfigError
-            If `locate.floors` names what is no object of the model.
+            If an option by object names what is no object of the model.
         """
         objects = [spec.name for spec in self.specs]
-        for name in self.config.locate.floors:
-            if name not in objects:
-                advice = advise_known_names(name, objects)
-                raise ConfigError(f"locate.floors.{name}", "is not an object of the model", advice)
+        for key in ("floors", "separation_factors"):
+            for name in getattr(self.config.locate, key):
+                if name not in objects:
+                    advice = advise_known_names(name, objects)
+                    raise ConfigError(f"locate.{key}.{name}", "is not an object of the model", advice)
         return self.tuning.with_floors(self.config.locate, objects)
 
     @cached_property
@@ -187,11 +197,17 @@ class Picker:
         """
         seconds: dict[str, float] = {}
         with timed(seconds, "network"):
+            familiarity = compare_volume(prepared.volume_zyx, self.networks[0], self.card)
             prediction = self._predict(prepared, room_bytes)
         with timed(seconds, "locate"):
-            picks = self.tuning.select(prediction.find_picks(self.specs, self.locate_config))
+            selection = self.select(prediction.find_picks(self.specs, self.locate_config))
         engine = prediction.engine or self.ready_networks.choice
-        return PickResult(picks, prepared.notes, seconds, engine, prediction)
+        notes = prepared.notes + warnings_of(familiarity)
+        return PickResult(selection.picks, notes, seconds, engine, prediction, None, selection.trust, familiarity)
+
+    def select(self, candidates: Picks) -> Selection:
+        """Return the candidates of one tomogram, with raw scores, calibrated and selected; see `select_picks`."""
+        return select_picks(candidates, self.tuning, self.specs, self.config)
 
     def prepare(self, tomogram: Tomogram, *, may_overwrite: bool = False) -> Tomogram:
         """Return a tomogram with the voxel spacing, grey values and contrast that the model expects.
@@ -206,9 +222,13 @@ class Picker:
             may_overwrite=may_overwrite,
         )
 
-    def find_candidates(self, tomogram: Tomogram) -> Picks:
-        """Return a model's candidates with raw scores: before calibration and thresholds."""
-        return self._predict(self.prepare(tomogram)).find_picks(self.specs, self.config.locate)
+    def find_candidates(self, prepared: Tomogram) -> Picks:
+        """Return the candidates of a tomogram that `prepare` returned, before calibration and thresholds."""
+        return self.predict(prepared).find_picks(self.specs, self.config.locate)
+
+    def predict(self, prepared: Tomogram) -> Prediction:
+        """Return what the networks say about a tomogram that `prepare` returned."""
+        return self._predict(prepared)
 
     def _predict(self, prepared: Tomogram, room_bytes: float | None = None) -> Prediction:
         return predict_tomogram(

@@ -14,6 +14,7 @@ from cryofind.locate import Candidates, settle_candidates
 from cryofind.models import OUTPUT_STRIDE
 from cryofind.pipeline.candidates import predict_tomogram
 from cryofind.pipeline.column_plan import ColumnPlan, plan_streaming
+from cryofind.pipeline.familiarity import Familiarity, compare_blocks, warnings_of
 from cryofind.pipeline.picker import Picker, PickResult
 from cryofind.pipeline.survey import survey_tomogram
 from cryofind.pipeline.timing import timed
@@ -33,11 +34,12 @@ SEAM_VOXELS = 0.5
 
 @dataclass(frozen=True, eq=False)
 class StreamedTomogram:
-    """A tomogram that has been surveyed and is about to be read again, column by column."""
+    """A tomogram that has been surveyed and compared, and is about to be read again, column by column."""
 
     source: TomogramSource
     preparation: Preparation
     plan: ColumnPlan
+    familiarity: Familiarity | None = None
 
 
 def survey_for_streaming(
@@ -63,7 +65,8 @@ def survey_for_streaming(
     """
     plan = plan_streaming(source, needs, picker.config, picker.specs, budget_bytes=budget_bytes)
     survey = survey_tomogram(source, picker.config.preprocess, polarity=picker.card.polarity)
-    return survey.fingerprint, StreamedTomogram(source, survey.preparation, plan)
+    familiarity = compare_blocks(survey.blocks_zyx, picker.networks[0], picker.card)
+    return survey.fingerprint, StreamedTomogram(source, survey.preparation, plan, familiarity)
 
 
 def pick_streamed(picker: Picker, tomogram: StreamedTomogram, needs: MemoryNeeds) -> PickResult:
@@ -97,9 +100,10 @@ def pick_streamed(picker: Picker, tomogram: StreamedTomogram, needs: MemoryNeeds
         settled = settle_candidates(
             candidates, names, picker.specs, picker.config.locate, run=source.run, grid=source.grid
         )
-        picks = picker.tuning.select(settled)
-    notes = source.notes + tomogram.preparation.notes + search.describe_engines()
-    return PickResult(picks, notes, search.seconds, picker.ready_networks.choice, plan=plan)
+        selection = picker.select(settled)
+    notes = source.notes + tomogram.preparation.notes + search.describe_engines() + warnings_of(tomogram.familiarity)
+    engine = picker.ready_networks.choice
+    return PickResult(selection.picks, notes, search.seconds, engine, None, plan, selection.trust, tomogram.familiarity)
 
 
 def join_columns(parts: Sequence[Candidates], grid: VoxelGrid) -> Candidates:

@@ -22,6 +22,7 @@ from cryofind.preprocess import (
     central_box,
     choose_stride,
     count_unusable,
+    place_blocks,
     plan_preparation,
 )
 from cryofind.types import VoxelGrid
@@ -31,6 +32,8 @@ from cryofind.types.grid import IntTriple
 _STATISTICS_BYTES = 40
 # The box for the contrast prepared, and in blocks.
 _BOX_BYTES = 5
+# The blocks prepared, and a few of them in the first layers of a network, for each voxel of all.
+_BLOCK_BYTES = 24
 # As much as the sample of a small volume takes, which comes and goes whatever the budget, like other small buffers.
 _NOT_COUNTED_BYTES = 5e7
 
@@ -74,10 +77,13 @@ class Survey:
         What `fingerprint_volume` gives.
     preparation
         What is to be done with its voxels.
+    blocks_zyx
+        The prepared voxels of `place_blocks`.
     """
 
     fingerprint: str
     preparation: Preparation
+    blocks_zyx: tuple[NDArray[np.float32], ...]
 
 
 def survey_tomogram(source: TomogramSource, config: PreprocessConfig, *, polarity: Polarity | None) -> Survey:
@@ -102,18 +108,20 @@ def survey_tomogram(source: TomogramSource, config: PreprocessConfig, *, polarit
     sample = Gathering(shape, (slice(None, None, stride),) * 3, source.dtype)
     box = Gathering(shape, central_box(shape), source.dtype)
     printed = Gathering(shape, FINGERPRINTED, np.dtype("<f4"))
+    blocks = [Gathering(shape, place, source.dtype) for place in place_blocks(shape)]
     unusable = 0
     for start, stop in source.cut_pieces():
         values = source.read_box(start, stop)
         with np.errstate(over="ignore"):  # float64 beyond float32 is infinite in the fingerprint
-            for gathering in (sample, box, printed):
+            for gathering in (sample, box, printed, *blocks):
                 gathering.add(start, values)
         unusable += count_unusable(values)
     evidence = Evidence(sample.values, box.values, unusable)
     preparation = plan_preparation(evidence, source.grid, config, polarity=polarity, run=source.run)
     if preparation.grey_scale.scale == 0.0 and unusable < math.prod(shape):
         _check_constant(source, preparation.filling, stride)
-    return Survey(fingerprint_sample(printed.values, shape), preparation)
+    prepared = tuple(preparation.apply(block.values) for block in blocks)
+    return Survey(fingerprint_sample(printed.values, shape), preparation, prepared)
 
 
 def estimate_survey_bytes(source: TomogramSource, config: PreprocessConfig) -> float:
@@ -124,8 +132,11 @@ def estimate_survey_bytes(source: TomogramSource, config: PreprocessConfig) -> f
         len(range(*part.indices(length)))
         for part, length in zip(central_box(grid.shape_zyx), grid.shape_zyx, strict=True)
     )
+    places = place_blocks(grid.shape_zyx)
+    blocks = len(places) * math.prod(part.stop - part.start for part in places[0])
     gathered = sampled * (source.dtype.itemsize + _STATISTICS_BYTES) + box * (source.dtype.itemsize + _BOX_BYTES)
-    return max(0.0, gathered - _NOT_COUNTED_BYTES) + source.reading_bytes(grid.shape_zyx)
+    gathered += blocks * (source.dtype.itemsize + _BLOCK_BYTES)
+    return max(0.0, float(gathered) - _NOT_COUNTED_BYTES) + source.reading_bytes(grid.shape_zyx)
 
 
 def _check_constant(source: TomogramSource, value: float, stride: int) -> None:

@@ -16,6 +16,7 @@ from cryofind.models import (
     LoadedModel,
     ModelCard,
     build_network,
+    can_widen,
     card_objects,
     find_model,
     initialize_from,
@@ -24,14 +25,17 @@ from cryofind.models import (
     save_model,
 )
 from cryofind.pipeline.candidates import find_candidates
+from cryofind.pipeline.conditions import Conditions, describe_conditions
 from cryofind.pipeline.corpus import AnnotatedRun, Corpus, read_corpus
 from cryofind.pipeline.ensembles import write_ensemble
+from cryofind.pipeline.familiarity import learn_familiar
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, timestamp
 from cryofind.pipeline.seen import is_seen
 from cryofind.pipeline.splits import Split, describe_goal, describe_shares, runs_to_judge_by, split_runs
 from cryofind.pipeline.tuning import Tuning, best_f_beta, fit_tuning, score_left_out, weigh_f_beta
 from cryofind.pipeline.volume_store import open_store
+from cryofind.predict import choose_engine
 from cryofind.scoring import format_score_table
 from cryofind.train import CropSampler, Loss, Validation, build_loss, train_network
 from cryofind.train.devices import parse_devices
@@ -98,7 +102,7 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
     initial = load_model_folder(find_model(request.init_model)) if request.init_model is not None else None
     store = open_store(request.out, config.train.memory_gigabytes, processes=processes)
     corpus = read_corpus(request.projects, request.selection, config, store)
-    trainer = _Trainer(request, config, corpus, initial)
+    trainer = Trainer(request, config, corpus, initial)
     trainer.check()
     record = {"made_by": MADE_BY, "kind": kind}
     if not claim:
@@ -121,7 +125,7 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Trainer:
+class Trainer:
     """A request and what it needs, read once."""
 
     request: TrainRequest
@@ -131,7 +135,7 @@ class _Trainer:
 
     def check(self) -> None:
         """Build everything once, so that a request that cannot be met is refused before anything is written."""
-        splits = self._split()
+        splits = self.split()
         for split in splits:
             self._refuse_seen(split.held_out)
         if len(self.corpus.flavours) > 1:
@@ -140,13 +144,21 @@ class _Trainer:
         self._build_loss()
         self._build_network()
 
+    def try_options(self, learning: Sequence[str]) -> None:
+        """Build sampler, loss and network once without a word; errors as of `train_model`."""
+        self._build_sampler(learning)
+        self._build_loss()
+        network = build_network(self.config.model, len(self.corpus.specs))
+        if self.initial is not None:
+            _refuse_other_network(network, self.config.model, self.initial)
+
     def train_once(self) -> list[str]:
         """Train one model; thresholds from the runs held out."""
-        ((learning, held_out),) = self._split()
+        ((learning, held_out),) = self.split()
         if held_out and not self.request.validation_runs:
             goal, advice = describe_goal(self.corpus, self.config.train), "choose with --validation, or use --folds"
             logger.info("holding out %s%s (%s)", ", ".join(held_out), goal, advice)
-        network = self._fit(learning, held_out, self.request.out)
+        network = self.fit(learning, held_out, self.request.out)
         truth = self.corpus.truth(held_out)
         if not len(truth):
             self._save(network, self.request.out, learning, held_out, Tuning.none(), {})
@@ -167,9 +179,9 @@ class _Trainer:
         names, everything = runs_to_judge_by(self.corpus, self.config.train), self.corpus.run_names
         members = [self.request.out / f"fold_{number + 1}" for number in range(folds)]
         networks, candidates = [], []
-        for number, (member, (learning, held_out)) in enumerate(zip(members, self._split(), strict=True)):
+        for number, (member, (learning, held_out)) in enumerate(zip(members, self.split(), strict=True)):
             logger.info("fold %d of %d: holding out %s", number + 1, folds, ", ".join(held_out))
-            networks.append(self._fit(learning, (), member))
+            networks.append(self.fit(learning, (), member))
             candidates.append(self._find_candidates(networks[-1], held_out))
         pooled, truth = Picks.concatenate(candidates), self.corpus.truth(names)
         tuning = fit_tuning(pooled, truth, self.corpus.specs, self.config)
@@ -181,7 +193,7 @@ class _Trainer:
                 self._save(network, member, everything, (), tuning, metrics)
             write_ensemble(self.request.out, members)
         else:
-            self._save(self._fit(everything, (), self.request.out), self.request.out, everything, (), tuning, metrics)
+            self._save(self.fit(everything, (), self.request.out), self.request.out, everything, (), tuning, metrics)
         lines = tuning.describe()
         if honest is not None:
             lines += ["Out of fold, each run with thresholds from the others:", format_score_table(honest)]
@@ -195,11 +207,19 @@ class _Trainer:
                 problem = "is to be held out, but the initial model was trained on it"
                 raise InSampleError(f"run {run.run}", problem, "hold out another run, or start from another model")
 
-    def _split(self) -> list[Split]:
+    def split(self) -> list[Split]:
+        """Return the split of every training whose picks are judged; see `split_runs`."""
         asked = self.request.validation_runs
         return split_runs(self.corpus, self.config.train, folds=self.request.folds, asked=asked)
 
-    def _fit(self, learning: Sequence[str], held_out: Sequence[str], out: Path) -> nn.Module:
+    def fit(
+        self,
+        learning: Sequence[str],
+        held_out: Sequence[str],
+        out: Path,
+        watch: Callable[[int, float | None], None] | None = None,
+    ) -> nn.Module:
+        """Train a network, or go on with its training in `out/training`; `watch` and errors as of `train_network`."""
         names = [spec.name for spec in self.corpus.specs]
         result = train_network(
             self._build_sampler(learning),
@@ -209,7 +229,8 @@ class _Trainer:
             validate=self._validator(held_out) if len(self.corpus.truth(held_out)) else None,
             object_names=names,
             loss=self._build_loss(),
-            data=self._describe_data(learning, held_out),
+            data=self.describe_data(learning, held_out),
+            watch=watch,
         )
         if not result.is_main_process:
             # Helper processes of a training on several devices have done their part and write nothing.
@@ -233,12 +254,12 @@ class _Trainer:
         torch.manual_seed(self.config.train.seed)
         network = build_network(self.config.model, len(self.corpus.specs))
         if self.initial is not None:
-            _refuse_other_network(self.config.model, self.initial)
+            _refuse_other_network(network, self.config.model, self.initial)
             kept = initialize_from(network, self.corpus.specs, self.initial)
             logger.info("objects kept from the initial model: %s", ", ".join(kept) or "none")
         return network
 
-    def _describe_data(self, learning: Sequence[str], held_out: Sequence[str]) -> dict[str, Any]:
+    def describe_data(self, learning: Sequence[str], held_out: Sequence[str]) -> dict[str, Any]:
         """Return what a training learns from: a resumed one must learn from the same."""
         # Without weights it does not matter which project a run comes from.
         mixed = {"learning_projects": [run.project for run in self.corpus.of(learning)]}
@@ -295,14 +316,21 @@ class _Trainer:
                 "polarity": self.corpus.polarity,
                 "thresholds": dict(tuning.thresholds),
                 "calibration": dict(tuning.calibration),
+                "calibrated_for": self._describe_conditions(network) if tuning.calibration else {},
                 "locate": self.config.locate,
                 "training_runs": tuple(seen),
+                "familiar": learn_familiar(network, (run.tomogram for run in self.corpus.of(learning))),
                 "versions": {"cryofind": environment["cryofind"], **environment["packages"]},
                 "training": self.config.model_dump(mode="json"),
                 "metrics": metrics,
             }
         )
         save_model(folder, network, card)
+
+    def _describe_conditions(self, network: nn.Module) -> Conditions:
+        """Return what ran the network over the held-out runs."""
+        engine = choose_engine([network], self.config.predict).as_record()
+        return describe_conditions(engine, self.config, member_count=1)
 
 
 def stages_of_initial(init_model: str | None) -> dict[str, Any]:
@@ -313,9 +341,10 @@ def stages_of_initial(init_model: str | None) -> dict[str, Any]:
     return {"model": card.network.model_dump(), "preprocess": card.preprocess.model_dump()}
 
 
-def _refuse_other_network(network: ModelConfig, initial: LoadedModel) -> None:
-    if network != initial.card.network:
-        problem = f"its network is {initial.card.network.network}, or differs in widths or blocks from the recipe's"
-        raise ModelError(
-            f"--init {initial.folder}", problem, "leave [model] out of the recipe to take over the model's"
-        )
+def _refuse_other_network(network: nn.Module, config: ModelConfig, initial: LoadedModel) -> None:
+    """Refuse a network that is neither the initial model's nor a larger one of its kind."""
+    known = initial.card.network
+    if config == known or (config.activation == known.activation and can_widen(initial.network, network)):
+        return
+    problem = f"its network is {known.network}, and the recipe's is neither the same nor a larger one of that kind"
+    raise ModelError(f"--init {initial.folder}", problem, "leave [model] out of the recipe to take over the model's")

@@ -8,11 +8,14 @@ from typing import Any
 from cryofind.errors import InSampleError, OutputError, PicksError
 from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.models import SeenRun, save_model
+from cryofind.pipeline.conditions import describe_conditions
 from cryofind.pipeline.corpus import find_annotated_runs, read_annotated
 from cryofind.pipeline.ensembles import write_ensemble
+from cryofind.pipeline.familiarity import Look, look_at_volume, summarize_looks
 from cryofind.pipeline.inputs import InputSelection, choose_one_per_run, refuse_absent_runs
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.seen import is_seen, remember_run
+from cryofind.pipeline.tune_location import choose_separations, find_in_ways
 from cryofind.pipeline.tuning import Tuning, fit_tuning, score_left_out, weigh_f_beta
 from cryofind.progress import report_progress
 from cryofind.scoring import format_score_table
@@ -23,12 +26,13 @@ logger = logging.getLogger("cryofind")
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
-    """Candidates and truth of the runs to tune on."""
+    """Candidates and truth of the runs to tune on, and what these look like, with their flavour, to each member."""
 
     candidates: Picks
     truth: Picks
     runs: tuple[SeenRun, ...]
     in_sample_runs: tuple[str, ...]
+    looks: tuple[list[tuple[str, Look | None]], ...]
 
 
 def tune_model(
@@ -59,14 +63,15 @@ def tune_model(
     entries = [entry for entry in chosen if entry.run in annotated]
     if not entries:
         raise PicksError(project.path, "holds no annotated run with a tomogram", "add picks, or choose other runs")
-    evidence = _gather(picker, project, entries, selection, in_sample=in_sample)
+    picker, evidence = _gather(picker, project, entries, selection, in_sample=in_sample)
     return _write_tuned(picker, out, evidence)
 
 
 def _gather(
     picker: Picker, project: Project, entries: list[TomogramEntry], selection: InputSelection, *, in_sample: bool
-) -> _Evidence:
-    candidates, truths, runs, seen = [], [], [], []
+) -> tuple[Picker, _Evidence]:
+    """Return the picker with the least distances that suit the runs, and what it finds in them."""
+    candidates, truths, runs, seen, looks = [], [], [], [], []
     with report_progress("tuning", len(entries)) as progress:
         for entry in entries:
             tomogram, truth = read_annotated(project, entry, selection)
@@ -76,11 +81,15 @@ def _gather(
             if seen and not in_sample:
                 problem = "is one that the model was trained or tuned on"
                 raise InSampleError(f"{project.path}: run {seen[0]}", problem, "leave it out, or say --in-sample")
-            candidates.append(picker.find_candidates(tomogram))
+            prepared = picker.prepare(tomogram)
+            candidates.append(find_in_ways(picker, prepared))
+            looks.append([(prepared.flavour, look_at_volume(prepared.volume_zyx, one)) for one in picker.networks])
             truths.append(truth)
             runs.append(run)
             progress.advance(note=entry.run)
-    return _Evidence(Picks.concatenate(candidates), Picks.concatenate(truths), tuple(runs), tuple(seen))
+    picker, found = choose_separations(picker, candidates, truths)
+    pooled, truth = Picks.concatenate(found), Picks.concatenate(truths)
+    return picker, _Evidence(pooled, truth, tuple(runs), tuple(seen), tuple(looks))
 
 
 def _write_tuned(picker: Picker, out: Path, evidence: _Evidence) -> list[str]:
@@ -105,13 +114,19 @@ def _write_members(picker: Picker, out: Path, tuning: Tuning, evidence: _Evidenc
     """Write every member of a model into `out` with the new thresholds on its card."""
     single = len(picker.networks) == 1
     members = [out] if single else [out / f"member_{number + 1}" for number in range(len(picker.networks))]
-    for member, network, card in zip(members, picker.networks, picker.cards, strict=True):
+    engine = picker.ready_networks.choice.as_record()
+    conditions = describe_conditions(engine, picker.config, member_count=len(picker.networks))
+    looks = zip(*evidence.looks, strict=True)
+    for member, network, card, seen in zip(members, picker.networks, picker.cards, looks, strict=True):
         changes: dict[str, Any] = {
             "thresholds": dict(tuning.thresholds),
             "calibration": dict(tuning.calibration),
+            "calibrated_for": conditions,
             "preprocess": picker.config.preprocess,
             "locate": picker.config.locate,
             "training_runs": (*card.training_runs, *evidence.runs),
+            # Where nothing is known of the training, these runs alone would make all others look strange.
+            "familiar": (*card.familiar, *summarize_looks(seen)) if card.familiar else (),
             "metrics": {
                 **card.metrics,
                 "tuned_f_beta": dict(tuning.f_beta),

@@ -2,12 +2,21 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from cryofind.config import Config, LocateConfig, ScoreConfig
-from cryofind.locate import apply_calibration, fit_calibration, fit_threshold, undo_calibration
-from cryofind.scoring import match_candidates, score, weighted_specs
-from cryofind.types import ParticleSpec, Picks, ScoreReport
+from cryofind.locate import (
+    apply_calibration,
+    count_candidates,
+    find_new_hits,
+    fit_calibration,
+    fit_threshold,
+    undo_calibration,
+)
+from cryofind.scoring import ObjectMatches, match_candidates, score, weighted_specs
+from cryofind.types import Calibration, ParticleSpec, Picks, ScoreReport
 
 logger = logging.getLogger("cryofind")
 
@@ -23,13 +32,13 @@ class Tuning:
     thresholds
         Score (after calibration) from which an object's picks are selected.
     calibration
-        Slope and intercept of the logistic that turns an object's raw score into a probability.
+        How an object's raw scores become probabilities: that a pick is a *new* hit, one that no better pick has found.
     f_beta
         F-beta by object at its threshold, on the very candidates that chose it.
     """
 
     thresholds: Mapping[str, float]
-    calibration: Mapping[str, tuple[float, float]]
+    calibration: Mapping[str, Calibration]
     f_beta: Mapping[str, float]
 
     @classmethod
@@ -40,9 +49,9 @@ class Tuning:
     def select(self, candidates: Picks) -> Picks:
         """Return candidates with raw scores, now calibrated, and `selected` where they reach the threshold."""
         scores = candidates.scores.copy()
-        for name, (slope, intercept) in self.calibration.items():
+        for name, calibration in self.calibration.items():
             rows = candidates.objects == name
-            scores[rows] = apply_calibration(scores[rows], (slope, intercept))
+            scores[rows] = apply_calibration(scores[rows], calibration)
         return candidates.with_scores(scores).selected_above(dict(self.thresholds), default=DEFAULT_THRESHOLD)
 
     def with_floors(self, config: LocateConfig, objects: Sequence[str]) -> LocateConfig:
@@ -50,7 +59,8 @@ class Tuning:
 
         A soft network answers with a low probability nearly everywhere; to refine and weigh tens of thousands of such
         places takes longer than all else in location, and never changes the picks above. That holds while objects are
-        not weighed against each other: raw scores of two objects are on two scales.
+        not weighed against each other: raw scores of two objects are on two scales. Candidates that a calibration
+        counts stay, whatever the threshold: the expected number of particles is that of all of them.
         """
         if config.floor_factor == 0 or config.cross_separation_factor > 0:
             return config
@@ -58,8 +68,12 @@ class Tuning:
 
     def _floor_of(self, name: str, config: LocateConfig) -> float:
         score = config.floor_factor * self.thresholds.get(name, DEFAULT_THRESHOLD)
-        raw = undo_calibration(score, self.calibration[name]) if name in self.calibration else score
-        return max(config.floor_of(name), float(raw))
+        calibration = self.calibration.get(name)
+        if calibration is None:
+            return max(config.floor_of(name), score)
+        if calibration.counts is not None:
+            score = min(score, calibration.counts.floor)
+        return max(config.floor_of(name), float(undo_calibration(score, calibration)))
 
     def describe(self) -> list[str]:
         """Return a line for each tuned object: its threshold and the F-beta it reached on what chose it."""
@@ -97,12 +111,30 @@ def fit_tuning(
             continue
         scores = match.scores
         calibration.pop(name, None)
-        if config.tune.calibrate:
-            calibration[name] = fit_calibration(scores, match.candidate_is_hit)
-            scores = apply_calibration(scores, calibration[name])
+        if config.tune.calibrate and (fitted := _calibrate(match, candidates, truth, config)):
+            calibration[name] = fitted
+            scores = apply_calibration(scores, fitted)
         best = fit_threshold(scores, match.pairs, match.reference_count, beta=config.score.beta)
         thresholds[name], f_beta[name] = best.value, best.f_beta
     return Tuning(thresholds, calibration, f_beta)
+
+
+def _calibrate(match: ObjectMatches, candidates: Picks, truth: Picks, config: Config) -> Calibration | None:
+    """Return the calibration of one object, with what its candidates add up to; None if there is nothing to learn."""
+    is_hit = find_new_hits(match.scores, match.pairs)
+    calibration = fit_calibration(match.scores, is_hit)
+    if calibration is None:
+        return None
+    reference_runs = truth.runs[match.reference_rows]
+    counts = count_candidates(
+        apply_calibration(match.scores, calibration),
+        is_hit,
+        candidates.runs[match.candidate_rows],
+        # A further pick pays from F-beta / (1 + beta^2) on: far below that no candidate matters.
+        floor=config.locate.floor_factor / (1 + config.score.beta**2),
+        references_by_run={run: int(np.count_nonzero(reference_runs == run)) for run in truth.run_names},
+    )
+    return replace(calibration, counts=counts)
 
 
 def best_f_beta(candidates: Picks, truth: Picks, specs: Sequence[ParticleSpec], config: Config) -> dict[str, float]:

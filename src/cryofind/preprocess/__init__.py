@@ -5,6 +5,7 @@ from cryofind.preprocess.normalize import count_unusable, fill_nonfinite, normal
 from cryofind.preprocess.piecewise import Evidence, Preparation, choose_stride, plan_preparation
 from cryofind.preprocess.resample import build_interpolation, match_spacing, needs_resampling, resample_volume
 from cryofind.preprocess.tomogram import preprocess_tomogram
+from cryofind.preprocess.traits import measure_traits, place_blocks
 
 __all__ = [
     "Evidence",
@@ -17,8 +18,10 @@ __all__ = [
     "detect_polarity",
     "fill_nonfinite",
     "match_spacing",
+    "measure_traits",
     "needs_resampling",
     "normalize_volume",
+    "place_blocks",
     "plan_preparation",
     "preprocess_tomogram",
     "resample_volume",

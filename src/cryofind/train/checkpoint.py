@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from cryofind.differences import list_differences
+from cryofind.config import Config
+from cryofind.differences import describe_differences
 from cryofind.errors import ModelError
 from cryofind.models.sealed import read_sealed_files, write_sealed_files
 from cryofind.models.weights import check_tensors, read_tensors
@@ -21,10 +22,11 @@ logger = logging.getLogger("cryofind")
 
 FORMAT_VERSION = 1
 KEPT_CHECKPOINTS = 2
-SHOWN_DIFFERENCES = 3
 TENSORS_NAME = "tensors.safetensors"
 STATE_NAME = "state.json"
 _PREFIX = "step-"
+_FREE_STAGES = {"predict", "tune"}
+_FREE_TRAIN_FIELDS = {"devices", "checkpoint_every", "memory_gigabytes", "profile"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,13 +135,17 @@ def check_identity(path: Path, found: Mapping[str, Any], expected: Mapping[str, 
     ModelError
         With the first differences, field by field.
     """
-    differences = list(list_differences(found, expected))
-    if not differences:
-        return
-    shown = "; ".join(differences[:SHOWN_DIFFERENCES])
-    more = f" and {len(differences) - SHOWN_DIFFERENCES} more" if len(differences) > SHOWN_DIFFERENCES else ""
-    advice = "use the old recipe and data, or another output folder"
-    raise ModelError(path, f"is of another training: {shown}{more}", advice)
+    if differences := describe_differences(found, expected):
+        advice = "use the old recipe and data, or another output folder"
+        raise ModelError(path, f"is of another training: {differences}", advice)
+
+
+def describe_recipe(config: Config) -> dict[str, Any]:
+    """Return the part of a recipe that changes what is learnt, JSON-ready; a training goes on only with the same."""
+    identity = config.model_dump(mode="json", exclude={*_FREE_STAGES})
+    for name in _FREE_TRAIN_FIELDS:
+        del identity["train"][name]
+    return identity
 
 
 def pack_tensors(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from cryofind.config import Config
-from cryofind.errors import CryofindError
+from cryofind.errors import DivergedError
 from cryofind.progress import report_progress
 from cryofind.train.checkpoint import (
     Checkpoint,
+    describe_recipe,
     load_newest_checkpoint,
     pack_optimizer,
     pack_tensors,
@@ -54,9 +55,6 @@ logger = logging.getLogger("cryofind")
 CHECKPOINTS_NAME = "checkpoints"
 METRICS_NAME = "metrics.jsonl"
 MAX_SKIPPED_IN_A_ROW = 10
-# Settings that do not change what is learnt: a training may go on with others.
-_FREE_STAGES = {"predict", "tune"}
-_FREE_TRAIN_FIELDS = {"devices", "checkpoint_every", "memory_gigabytes", "profile"}
 
 
 @dataclass(eq=False)
@@ -90,6 +88,7 @@ def train_network(
     object_names: Sequence[str],
     loss: Loss,
     data: Mapping[str, Any] = MappingProxyType({}),
+    watch: Callable[[int, float | None], None] | None = None,
 ) -> TrainResult:
     """Train a network and return it with averaged weights.
 
@@ -112,6 +111,9 @@ def train_network(
     data
         What the network learns from and is validated on, JSON-ready, such as runs and hashes of their picks. It is kept
         in the checkpoints, and a training goes on only with the same.
+    watch
+        Called in the main process after every step with the steps done and the score of a validation, None if there was
+        none. What it raises ends the training there; the checkpoints stay.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def train_network(
     ------
     ModelError
         If a checkpoint is of another configuration or other data (with the first differences), or all are damaged.
-    CryofindError
+    DivergedError
         If the loss stays not finite.
     OutputError
         If the file system refuses.
@@ -137,9 +139,9 @@ def train_network(
     _restore(training, out / CHECKPOINTS_NAME)
     if training.fabric.is_global_zero:
         with MetricsFile(out / METRICS_NAME, training.step) as history:
-            _run(training, sampler, validate, out, history)
+            _run(training, sampler, validate, out, history, watch)
     else:
-        _run(training, sampler, validate, out, None)
+        _run(training, sampler, validate, out, None, None)
     return _finish(training, out)
 
 
@@ -165,10 +167,7 @@ def _prepare(
 def _describe_training(
     config: Config, object_names: Sequence[str], data: Mapping[str, Any], world_size: int
 ) -> dict[str, Any]:
-    identity = config.model_dump(mode="json", exclude={*_FREE_STAGES})
-    for name in _FREE_TRAIN_FIELDS:
-        del identity["train"][name]
-    return {**identity, "objects": list(object_names), "data": dict(data), "processes": world_size}
+    return {**describe_recipe(config), "objects": list(object_names), "data": dict(data), "processes": world_size}
 
 
 def _restore(training: _Training, folder: Path) -> None:
@@ -194,6 +193,7 @@ def _run(
     validate: Callable[[nn.Module], Validation] | None,
     out: Path,
     history: MetricsFile | None,
+    watch: Callable[[int, float | None], None] | None,
 ) -> None:
     settings, fabric, stopwatch = training.config.train, training.fabric, training.stopwatch
     batches = prefetch_batches(
@@ -210,9 +210,9 @@ def _run(
                     history.append(training.step, values)
                 progress.advance(note=f"loss {values['loss']:.4f}")
                 stopwatch.lap(OTHER)
-                is_last = training.step == settings.steps
+                score, is_last = None, training.step == settings.steps
                 if validate is not None and (is_last or training.step % settings.validate_every == 0):
-                    _validate(training, validate, history)
+                    score = _validate(training, validate, history)
                     stopwatch.lap(VALIDATION)
                 if signal_number or is_last or training.step % settings.checkpoint_every == 0:
                     if history is not None:
@@ -222,6 +222,8 @@ def _run(
                 if signal_number and not is_last:
                     logger.warning("stopped after step %d; the same command goes on from there", training.step)
                     raise SystemExit(exit_code_of(signal_number))
+                if watch is not None:
+                    watch(training.step, score)
         finally:
             batches.close()
 
@@ -290,16 +292,21 @@ def _skip_step(training: _Training, buffers: list[Tensor]) -> None:
     training.skipped_in_a_row += 1
     logger.warning("step %d: the loss or its gradient is not finite; step skipped", training.step)
     if training.skipped_in_a_row > MAX_SKIPPED_IN_A_ROW:
-        raise CryofindError(
+        raise DivergedError(
             f"training step {training.step}",
             f"the loss was not finite {training.skipped_in_a_row} times in a row",
             "lower train.learning_rate, set train.precision=float32, and check the tomograms with `cryofind info`",
         )
 
 
-def _validate(training: _Training, validate: Callable[[nn.Module], Validation], history: MetricsFile | None) -> None:
+def _validate(
+    training: _Training, validate: Callable[[nn.Module], Validation], history: MetricsFile | None
+) -> float | None:
+    """Validate in the main process and keep the best weights; return the score, None in other processes."""
+    score = None
     if history is not None:
         found = validate(training.average.network.eval())
+        score = found.score
         rows = {"f_beta": found.score, **{f"f_beta/{name}": value for name, value in found.objects.items()}}
         history.append(training.step, rows)
         logger.info("step %d: validation score %.4f", training.step, found.score)
@@ -308,6 +315,7 @@ def _validate(training: _Training, validate: Callable[[nn.Module], Validation], 
             training.best_step, training.best_score = training.step, found.score
             training.best_tensors = {n: t.clone() for n, t in training.average.network.state_dict().items()}
     training.fabric.barrier()
+    return score
 
 
 def _save(training: _Training, folder: Path) -> None:

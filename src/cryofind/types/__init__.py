@@ -1,5 +1,6 @@
 """The nouns that the stages exchange: frozen and checked, free of files and of torch."""
 
+from cryofind.types.calibration import Calibration, CandidateCounts
 from cryofind.types.grid import VoxelGrid
 from cryofind.types.labels import LabelVolume
 from cryofind.types.names import check_name, check_run_name
@@ -11,6 +12,8 @@ from cryofind.types.tomogram import Tomogram
 
 __all__ = [
     "UNNAMED_RUN",
+    "Calibration",
+    "CandidateCounts",
     "LabelVolume",
     "ObjectScore",
     "ParticleSpec",

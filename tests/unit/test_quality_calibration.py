@@ -1,0 +1,77 @@
+"""The benchmark of calibration on candidates whose odds are known."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from cryofind import czii, score
+from cryofind.types import Picks
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "quality"
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Iterator[Any]:
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield importlib.import_module("calibration")
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in ("calibration", "figures"):
+            sys.modules.pop(name, None)
+
+
+def make_tables(*, seed: int, drift: float = 0.0) -> tuple[Picks, Picks]:
+    """Return candidates of six runs, 30 particles among 400 places each, and the truth."""
+    random = np.random.default_rng(seed)
+    runs = [f"TS_{number}" for number in range(6) for _ in range(400)]
+    places = np.tile(np.arange(400)[:, None] * [0.0, 0.0, 300.0], (6, 1))
+    is_particle = np.tile(np.arange(400) < 30, 6)
+    scores = expit(random.normal(np.where(is_particle, 1.0 + drift, -2.5), 1.2))
+    return (
+        Picks.build(runs, "ribosome", places, scores=scores),
+        Picks.build(
+            [run for run, real in zip(runs, is_particle, strict=True) if real], "ribosome", places[is_particle]
+        ),
+    )
+
+
+def test_known_odds_are_found_reliable_and_cost_little(calibration: Any) -> None:
+    judged = calibration.judge(make_tables(seed=0), make_tables(seed=1), left_out=False)
+    row = calibration.describe_reliability(judged)[-1].split("|")
+    ratio, low, high = (float(word.strip("()")) for word in row[3].replace("to", "").split())
+    assert low < 1 < high
+    assert ratio == pytest.approx(1.0, abs=0.3)
+    assert float(row[5]) > 0.3
+    total = calibration.describe_loss(judged)[-1].split("|")
+    best, tuned, expected = (float(cell) for cell in total[2:5])
+    assert best >= max(tuned, expected)
+    assert best - expected < 0.01
+    assert calibration.describe_intervals(judged).startswith("95 % intervals of abundance that hold: ")
+
+
+def test_a_drift_of_hits_is_found_unreliable(calibration: Any) -> None:
+    judged = calibration.judge(make_tables(seed=0), make_tables(seed=1, drift=-1.5), left_out=False)
+    row = calibration.describe_reliability(judged)[-1].split("|")
+    assert float(row[3].split()[0]) > 1.5
+
+
+def test_truth_tuned_thresholds_are_the_best_of_all(calibration: Any) -> None:
+    candidates, truth = make_tables(seed=2)
+    best = score(calibration.select_best(candidates, truth), truth, czii.OBJECTS).objects["ribosome"].f_beta
+    for limit in np.quantile(candidates.scores, np.linspace(0, 1, 12)):
+        other = score(candidates.selected_above({"ribosome": limit}), truth, czii.OBJECTS).objects["ribosome"].f_beta
+        assert other <= best + 1e-12
+
+
+def test_a_validation_set_is_judged_run_by_run(calibration: Any, tmp_path: Path, capsys: Any) -> None:
+    for name, table in zip(("val.candidates.csv", "val.truth.csv"), make_tables(seed=0), strict=True):
+        table.to_csv(tmp_path / name)
+    calibration.report(tmp_path, "val", ["val"])
+    assert "## val (each run by the others)" in capsys.readouterr().out

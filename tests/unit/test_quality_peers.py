@@ -1,0 +1,435 @@
+"""The parts of the published recipes against what they should compute, and their training, killed and gone on with."""
+
+import dataclasses
+import importlib
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from cryofind import czii
+from cryofind.errors import ProjectError
+from cryofind.testing.projects import write_phantom_project
+from cryofind.types import Picks, VoxelGrid
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "quality" / "peers"
+MODULES = (
+    *("task", "crops", "augmentations", "targets", "losses", "networks", "inference", "decoding", "schedules"),
+    *("peers", "validation", "loop", "train", "pick"),
+)
+SHAPE = (40, 60, 60)
+
+
+@pytest.fixture(scope="module")
+def code() -> Iterator[SimpleNamespace]:
+    """Return the modules, which see each other as scripts of one folder do."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in MODULES:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def task(code: SimpleNamespace) -> Any:
+    return code.task.Task(czii.OBJECTS, 10.0)
+
+
+def make_run(code: SimpleNamespace) -> Any:
+    """Return a run whose particles are bright Gaussian blobs on nothing: one of every object."""
+    random = np.random.default_rng(0)
+    indices = random.uniform(12, np.array(SHAPE) - 12, (6, 3))
+    distances = [((np.moveaxis(np.indices(SHAPE), 0, -1) - index) ** 2).sum(axis=-1) for index in indices]
+    volume = np.exp(-np.array(distances) / (2 * 3.0**2)).max(axis=0).astype(np.float16)
+    labels = np.arange(1, 7)
+    grid = VoxelGrid.isotropic(SHAPE, 10.0)
+    picks = Picks.build("R", list(czii.OBJECT_NAMES), grid.positions_from_indices(indices))
+    return code.task.Run("R", volume, grid, picks, indices, labels)
+
+
+def brightness_at(crop: NDArray[np.float32], index: NDArray[np.float64]) -> float:
+    z, y, x = np.rint(index).astype(int)
+    return float(crop[z, y, x])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_particles_turn_with_the_crop(code: SimpleNamespace, seed: int) -> None:
+    turns = code.augmentations
+    run, random = make_run(code), np.random.default_rng(seed)
+    exact = turns.draw_turns(turns.quarter_turns(1.0), turns.flips(0.5))
+    inexact = turns.draw_turns(exact, turns.affine(1.0, 0.2, 0.1))
+    for draw in (exact, inexact):
+        turn = draw(random)
+        assert code.crops.is_exact(turn) == (draw is exact)
+        crop, points = code.crops.draw_crop(run, (28, 36, 36), (0.0,) + (1.0,) * 6, np.ones(6), turn, random)
+        assert crop.shape == (28, 36, 36)
+        inside = ((points.indices_zyx >= 1) & (points.indices_zyx <= np.array(crop.shape) - 2)).all(axis=1)
+        assert inside.any()
+        for index in points.indices_zyx[inside]:
+            assert brightness_at(crop, index) > 0.9  # of a blob of 3 voxels, less than one from its centre
+
+
+def test_an_exact_crop_is_a_part_of_the_tomogram(code: SimpleNamespace) -> None:
+    volume = np.random.default_rng(0).normal(size=SHAPE).astype(np.float16)
+    centre = np.array([13.5, 20.5, 30.5])
+    crop = code.crops.cut(volume, centre, np.diag([1.0, -1.0, 1.0]), (8, 10, 12))
+    assert np.array_equal(crop, volume[10:18, 16:26, 25:37][:, ::-1])
+
+
+def test_a_turned_crop_is_a_linear_function_where_the_tomogram_is_one(code: SimpleNamespace) -> None:
+    slope = np.array([0.01, 0.02, -0.03])
+    volume = (np.moveaxis(np.indices(SHAPE), 0, -1) @ slope).astype(np.float16)
+    turn = code.augmentations.rotation((1, 2), 0.5) @ code.augmentations.rotation((0, 2), 0.1)
+    centre, size = np.array([20.0, 30.0, 30.0]), (10, 14, 12)
+    crop = code.crops.cut(volume, centre, turn, size)
+    offsets = np.moveaxis(np.indices(size), 0, -1) - (np.array(size) - 1) / 2
+    assert crop == pytest.approx((centre + offsets @ turn.T) @ slope, abs=2e-3)
+
+
+def test_crops_stay_inside_of_the_tomogram(code: SimpleNamespace) -> None:
+    centre = code.crops.move_inside(np.array([0.0, 59.0, 30.2]), np.array([19.0, 25.5, 31.0]), SHAPE)
+    half = np.array([9.5, 12.75, 15.5])
+    low, high = centre - half, centre + half
+    assert (low >= 0).all()
+    assert (high <= np.array(SHAPE) - 1).all()
+    assert low == pytest.approx(np.rint(low))
+
+
+def test_centres_are_drawn_by_class(code: SimpleNamespace) -> None:
+    run, random = make_run(code), np.random.default_rng(0)
+    ratios = (0.0, 1.0, 0.0, 0.0, 3.0, 0.0, 0.0)
+    centres = np.array([code.crops.draw_centre(run, ratios, np.full(6, 2.0), random) for _ in range(400)])
+    nearest = np.linalg.norm(centres[:, None] - run.indices_zyx, axis=2)
+    assert nearest.min(axis=1).max() <= 2
+    counts = np.bincount(nearest.argmin(axis=1), minlength=6)
+    assert counts[[1, 2, 4, 5]].sum() == 0
+    assert 0.65 < counts[3] / 400 < 0.85
+
+
+def test_balls_have_their_volume_and_are_cut_at_the_faces(code: SimpleNamespace, task: Any) -> None:
+    points = code.crops.Points(
+        np.array([[16.2, 16.0, 15.7], [-3.0, 16.0, 16.0], [50.0, 50, 50]]), np.array([4, 4, 1]), 1.0
+    )
+    labels = code.targets.balls(0.5)(points, (32, 32, 32), task)
+    assert set(np.unique(labels)) == {0, 4}
+    whole = np.count_nonzero(labels[9:])
+    assert whole == pytest.approx(4 / 3 * np.pi * 7.5**3, rel=0.05)
+    assert 0 < np.count_nonzero(labels[:5]) < whole / 2
+
+
+def test_a_single_cell_marks_each_particle(code: SimpleNamespace, task: Any) -> None:
+    points = code.crops.Points(np.array([[4.9, 5.0, 6.4], [40.0, 0, 0]]), np.array([2, 3]), 1.0)
+    target = code.targets.single_cells(points, (16, 16, 16), task)
+    assert target.shape == (7, 8, 8, 8)
+    assert np.argwhere(target[1:]).tolist() == [[1, 2, 2, 3]]
+    assert (target.sum(axis=0) == 1).all()
+
+
+def test_the_losses_are_those_of_monai(code: SimpleNamespace, task: Any) -> None:
+    losses = pytest.importorskip("monai.losses")
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 7, 5, 6, 7), torch.randint(0, 7, (2, 5, 6, 7), dtype=torch.uint8)
+    options = {"to_onehot_y": True, "softmax": True}
+    tversky = code.losses.tversky_and_cross_entropy(false_positive=0.3, false_negative=0.7, weights={}, share=0.0)
+    expected = losses.TverskyLoss(alpha=0.3, beta=0.7, **options)(logits, labels[:, None])
+    assert float(tversky(task)(logits, labels)) == pytest.approx(float(expected))
+    dice = code.losses.tversky_and_cross_entropy(false_positive=0.5, false_negative=0.5, weights={})
+    assert float(dice(task)(logits, labels)) == pytest.approx(
+        float(losses.DiceCELoss(**options)(logits, labels[:, None]))
+    )
+
+
+def test_voxels_of_an_object_without_weight_do_not_count(code: SimpleNamespace, task: Any) -> None:
+    """Not in the cross-entropy; in Tversky's loss its channel does not, though its voxels are false for others."""
+    torch.manual_seed(0)
+    logits, labels = torch.randn(1, 7, 4, 1, 1), torch.tensor([0, 1, 3, 2]).reshape(1, 4, 1, 1)
+    log_probabilities, truth = logits.flatten(2).log_softmax(dim=1), labels.flatten(1)[:, None]
+    found = code.losses.tversky_by_channel(log_probabilities, truth, 0.3, 0.7)[0]
+    chosen = torch.nn.functional.cross_entropy(logits[:, :, :3], labels[:, :3])
+    make = code.losses.tversky_and_cross_entropy(false_positive=0.3, false_negative=0.7, weights={"beta-amylase": 0.0})
+    assert float(make(task)(logits, labels)) == pytest.approx(float(found[[0, 1, 3, 4, 5, 6]].mean() + chosen))
+
+
+def test_the_winners_loss_weighs_objects(code: SimpleNamespace, task: Any) -> None:
+    shares = torch.zeros(1, 7, 2, 1, 1)
+    shares[0, 0, 0] = shares[0, 3, 1] = 1
+    loss = code.losses.weighted_dense_cross_entropy(256.0)(task)(torch.zeros(1, 7, 2, 1, 1), shares)
+    assert float(loss) == pytest.approx((1 + 256) / 2 * np.log(7))
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "overlap", "multiple"),
+    [(184, 104, 16, 4), (630, 256, 32, 4), (630, 128, 32, 32), (50, 64, 8, 4)],
+)
+def test_windows_cover_an_axis_with_weights_of_one(
+    code: SimpleNamespace, length: int, size: int, overlap: int, multiple: int
+) -> None:
+    even, starts, weights = code.inference.place_windows(length, size, overlap, multiple)
+    total = np.zeros(starts[-1] + even)
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + even] += weight.numpy()
+        assert start % multiple == 0
+    assert even % multiple == 0
+    assert even <= size
+    assert length <= len(total) < length + multiple
+    assert total == pytest.approx(1)
+    assert all(b - a <= even - overlap for a, b in itertools.pairwise(starts))
+
+
+class PointwiseNetwork(torch.nn.Module):
+    """Logits that are multiples of the voxel, or of the mean of `stride`^3 of them."""
+
+    def __init__(self, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.factors = torch.nn.Parameter(torch.linspace(-1, 1, channels))
+        self.stride = stride
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        means = torch.nn.functional.avg_pool3d(images, self.stride)
+        return means * self.factors[:, None, None, None]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_windows_and_views_give_the_probabilities_of_the_whole(code: SimpleNamespace, stride: int) -> None:
+    volume = np.random.default_rng(0).normal(size=(21, 30, 34)).astype(np.float16)
+    network, windows = PointwiseNetwork(3, stride), code.inference.Windows((16, 16, 16), (4, 4, 4), 4)
+    grid = VoxelGrid.isotropic(volume.shape, 10.0)
+    found = code.inference.predict(
+        network, volume, grid, windows, objects=2, stride=stride, views=code.inference.SEVEN_VIEWS
+    )
+    padded = torch.from_numpy(np.pad(volume.astype(np.float32), [(0, 3), (0, 2), (0, 2)], mode="reflect"))
+    with torch.no_grad():
+        expected = network(padded[None, None]).softmax(dim=1)[0, 1:].numpy()
+    coarse = grid.coarsened(stride)
+    assert found.values.shape == (2, *coarse.shape_zyx)
+    assert found.grid == coarse
+    kept = expected[(slice(None), *(slice(0, n) for n in coarse.shape_zyx))]
+    assert found.values == pytest.approx(kept, abs=0.01)  # bfloat16 and float16
+
+
+def draw_found(
+    code: SimpleNamespace, task: Any, placed: Sequence[tuple[int, tuple[float, ...]]], *, stride: int = 1
+) -> Any:
+    """Return probabilities of 0.9 in balls of half a radius."""
+    grid = VoxelGrid.isotropic(SHAPE, 10.0).coarsened(stride)
+    values = np.zeros((6, *grid.shape_zyx), np.float16)
+    cells = np.moveaxis(np.indices(grid.shape_zyx), 0, -1)
+    for number, index in placed:
+        distances = np.linalg.norm(cells - np.array(index), axis=-1)
+        values[number][distances <= 0.5 * task.radii_voxels[number] / stride] = 0.9
+    return code.inference.Probabilities(values, grid, stride)
+
+
+def test_every_decoding_finds_what_is_there(code: SimpleNamespace, task: Any) -> None:
+    placed = [(0, (20.0, 20.0, 20.0)), (3, (20.0, 40.0, 40.0)), (3, (20.0, 40.0, 15.0)), (5, (18.0, 15.0, 40.0))]
+    found = draw_found(code, task, placed)
+    truth = Picks.build(
+        "R", [czii.OBJECT_NAMES[number] for number, _ in placed], 10.0 * np.array([index for _, index in placed])
+    )
+    decoders = (code.decoding.components(0.15, 0.5), code.decoding.components(0.1, 0.5, split=True))
+    for decode in (*decoders, code.decoding.smooth_peaks(0.5)):
+        for name, picks in decode(found, task, "R").items():
+            strong = picks.where(picks.scores > 0.3)
+            assert strong.object_names == truth.object_names, name
+            assert len(strong) == len(truth), name
+            for spec in strong.object_names:
+                ours, true = (
+                    np.sort(table.of_object(spec).positions_zyx_angstrom, axis=0) for table in (strong, truth)
+                )
+                assert ours == pytest.approx(true, abs=6.0), name
+
+
+def test_components_tell_a_fragment_from_a_particle_by_mass(code: SimpleNamespace, task: Any) -> None:
+    found = draw_found(code, task, [(3, (20.0, 40.0, 40.0))])
+    found.values[3, 5:8, 5:8, 5:8] = 0.9
+    tables = code.decoding.components(0.15, 0.5)(found, task, "R")
+    assert tables["components-max"].scores == pytest.approx([0.9, 0.9], abs=1e-3)
+    assert tables["components-mass"].scores == pytest.approx([0.9, 0.014], abs=0.03)
+
+
+def test_the_watershed_parts_particles_that_touch(code: SimpleNamespace, task: Any) -> None:
+    pytest.importorskip("skimage")
+    found = draw_found(code, task, [(3, (20.0, 30.0, 20.0)), (3, (20.0, 30.0, 38.0))])
+    found.values[3, 19:22, 29:32, 20:38] = 0.9  # a bridge
+    merged = code.decoding.components(0.1, 0.5)(found, task, "R")["components-max"]
+    parted = code.decoding.components(0.1, 0.5, split=True)(found, task, "R")["watershed-max"]
+    assert len(merged) == 1
+    assert np.sort(parted.positions_zyx_angstrom[:, 2]) == pytest.approx([200, 380], abs=15)
+
+
+def test_peaks_are_the_greatest_within_their_window(code: SimpleNamespace, task: Any) -> None:
+    found = draw_found(code, task, [], stride=2)
+    for cell, value in {(8, 10, 10): 0.9, (8, 10, 14): 0.5, (8, 10, 25): 0.3, (8, 20, 20): 0.01}.items():
+        found.values[(3, *cell)] = value
+    picks = code.decoding.peaks(found, task, "R")["peaks"]
+    assert picks.scores == pytest.approx([0.9, 0.3], abs=1e-3)
+    assert picks.positions_zyx_angstrom[0] == pytest.approx([165, 205, 205])  # cell j lies at voxel 2j + 0.5
+
+
+def test_a_network_that_answers_everywhere_is_looked_at_where_it_answers_most(
+    code: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code.decoding, "MOST_CELLS", 2000)
+    values = np.random.default_rng(0).uniform(0.5, 1, SHAPE).astype(np.float16)
+    kept = code.decoding.above(values, 0.15)
+    assert 1000 < np.count_nonzero(kept) <= 2000
+    assert values[kept].min() >= np.sort(values[~kept])[-1]
+
+
+def test_learning_rates(code: SimpleNamespace) -> None:
+    assert [code.schedules.cosine(share, []) for share in (0, 0.5, 1, 2)] == pytest.approx([1, 0.5, 0, 0])
+    totals = [0.5, 0.6, 0.6, 0.5, 0.4, 0.3]
+    assert [code.schedules.halve_on_plateau(0, totals[:n]) for n in (0, 5, 6)] == [1, 1, 0.5]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["monai-unet", "public-baseline", "eighth-place", pytest.param("winning-segmentation", marks=pytest.mark.slow)],
+)
+def test_a_peer_learns_from_its_batch_without_infinities(code: SimpleNamespace, task: Any, name: str) -> None:
+    pytest.importorskip("monai")
+    # resnet34 sees 3 voxels at its deepest then; of fewer, torch's bfloat16 gradients are wrong.
+    edge, crops = (96, 1) if name == "winning-segmentation" else (32, 2)
+    peer = dataclasses.replace(code.peers.PEERS[name], crop_zyx=(edge,) * 3, crops=crops)
+    network = peer.build(task.channels)
+    progress = code.loop.Progress()
+    before = [part.detach().clone() for part in network.parameters()]
+    optimizer = peer.make_optimizer(list(network.parameters()))
+    code.loop.take_step(peer, task, [make_run(code)], network, optimizer, peer.make_loss(task), 1.0, 0, progress)
+    assert len(progress.losses) == 1
+    assert np.isfinite(progress.losses[0])
+    assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    assert all(torch.isfinite(part).all() for part in network.parameters())
+
+
+def make_tiny_peer(code: SimpleNamespace, name: str, channels: int = 4) -> Any:
+    def build(count: int) -> torch.nn.Module:
+        body = [torch.nn.Conv3d(1, channels, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv3d(channels, count, 1)]
+        return torch.nn.Sequential(*body)
+
+    windows = code.inference.Windows((32, 32, 32), (8, 8, 8), 4)
+    return dataclasses.replace(code.peers.PEERS[name], build=build, crop_zyx=(16, 16, 16), crops=2, windows=windows)
+
+
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(code: SimpleNamespace, task: Any, tmp_path: Path) -> None:
+    peer, run = make_tiny_peer(code, "monai-unet"), make_run(code)
+
+    def advance(folder: Path, *stops: int) -> Any:
+        """Return the network after the last of these steps; it is made anew from the checkpoint at each."""
+        folder.mkdir(exist_ok=True)
+        for stop in stops:
+            torch.manual_seed(0)
+            network = peer.build(task.channels)
+            optimizer = peer.make_optimizer(list(network.parameters()))
+            progress = code.loop.restore(folder, network, optimizer) or code.loop.Progress()
+            while progress.step < stop:
+                code.loop.take_step(peer, task, [run], network, optimizer, peer.make_loss(task), 1.0, 3, progress)
+                progress.step += 1
+            code.loop.save(folder / code.loop.LAST, network, optimizer, progress)
+        return network
+
+    whole, pieces = advance(tmp_path / "a", 4), advance(tmp_path / "b", 1, 3, 4)
+    for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_loop_keeps_the_best_and_does_not_repeat_rows(code: SimpleNamespace, task: Any, tmp_path: Path) -> None:
+    peer, run = make_tiny_peer(code, "monai-unet"), make_run(code)
+    answers = iter([0.2, 0.5, 0.4, 0.3])
+
+    def validate(network: torch.nn.Module) -> Any:
+        return code.validation.Verdict(next(answers), {}, "peaks", {}, Picks.empty(), ("R",))
+
+    said: list[str] = []
+    budget = code.loop.Budget(seconds=1e-9, every_seconds=1e9)
+    for _ in range(2):  # the second time there is nothing left to do
+        code.loop.train(peer, task, [run], tmp_path, budget, validate, said.append)
+    assert [row["f4"] for row in code.loop.read_curve(tmp_path)] == [0.2]
+    rows = (tmp_path / code.loop.CURVE).read_text()
+    (tmp_path / code.loop.CURVE).write_text(rows + json.dumps({"step": 99, "f4": 1.0}) + "\n")
+    more = code.loop.Budget(seconds=10 * code.loop.read_curve(tmp_path)[0]["seconds"] + 1e-2, every_seconds=1e9)
+    code.loop.train(peer, task, [run], tmp_path, more, validate, said.append)
+    curve = code.loop.read_curve(tmp_path)
+    assert curve[0]["f4"] == 0.2
+    assert 99 not in [row["step"] for row in curve]
+    assert code.loop.load_best(tmp_path, peer.build(task.channels)) == max(curve, key=lambda row: row["f4"])["step"]
+
+
+def run_script(code: SimpleNamespace, name: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+    getattr(code, name).main()
+
+
+def test_training_and_picking_end_to_end(
+    code: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(code.train, "keep_memory", lambda: None)
+    monkeypatch.setattr(code.pick, "keep_memory", lambda: None)
+    monkeypatch.setitem(code.peers.PEERS, "monai-unet", make_tiny_peer(code, "monai-unet"))
+    for number, name in enumerate(("train", "validation", "test")):
+        write_phantom_project(tmp_path / name, runs=[f"{name}-1"], seed=number, shape_zyx=(48, 64, 64), noise=0.3)
+    threads = torch.get_num_threads()
+    options = ("--validation-project", tmp_path / "validation", "--minutes", 0.005, "--threads", threads)
+    run_script(code, "train", monkeypatch, "monai-unet", tmp_path / "train", *options, "--out", tmp_path / "out")
+    (row,) = code.loop.read_curve(tmp_path / "out")
+    assert row["decoder"] in row["decoders"]
+    assert row["f4"] == max(row["decoders"].values())
+    assert 0 < row["cpu_seconds"]
+
+    run_script(
+        code,
+        "pick",
+        monkeypatch,
+        tmp_path / "out",
+        tmp_path / "test",
+        "--out",
+        tmp_path / "picks",
+        "--threads",
+        threads,
+    )
+    picks = Picks.from_csv(tmp_path / "picks" / "picks.csv")
+    assert picks.run_names == ("test-1",)
+    assert set(picks.object_names) <= set(czii.OBJECT_NAMES)
+    best = json.loads((tmp_path / "out" / "validation-one.json").read_text())
+    assert best["decoder"] == row["decoder"]
+    assert f"step {best['step']}: {best['decoder']}" in capsys.readouterr().out
+
+    run_script(
+        code,
+        "pick",
+        monkeypatch,
+        tmp_path / "out",
+        tmp_path / "test",
+        "--views",
+        "all",
+        "--out",
+        tmp_path / "seven",
+        "--threads",
+        threads,
+    )
+    assert (tmp_path / "out" / "validation-all.csv").exists()
+    assert (tmp_path / "seven" / "picks.csv").read_text() != (tmp_path / "picks" / "picks.csv").read_text()
+
+    other = ("--validation-project", tmp_path / "test", "--minutes", 0.01, "--out", tmp_path / "out")
+    with pytest.raises(SystemExit, match="another validation_project"):
+        run_script(code, "train", monkeypatch, "monai-unet", tmp_path / "train", *other, "--threads", threads)
+
+
+def test_projects_of_other_objects_or_spacings_are_refused(code: SimpleNamespace, tmp_path: Path) -> None:
+    write_phantom_project(tmp_path / "a", runs=["R"], shape_zyx=(32, 48, 48))
+    write_phantom_project(tmp_path / "b", runs=["R"], shape_zyx=(32, 48, 48), voxel_spacing_angstrom=12.0)
+    write_phantom_project(tmp_path / "c", runs=["R"], shape_zyx=(32, 48, 48), objects=czii.OBJECTS[:3])
+    task = code.task.Source.open(tmp_path / "a", "denoised").task
+    for name, words in (("b", "12.000 A per voxel"), ("c", "other objects")):
+        with pytest.raises(ProjectError, match=words):
+            code.task.read_training_runs([tmp_path / "a", tmp_path / name], ["denoised"], task)
