@@ -1,6 +1,6 @@
 """Make the shipped models: simulate what they learn from, train, choose thresholds.
 
-python recipes/train_shipped.py czii-sim|czii-sim-small SCRATCH_FOLDER [--minutes M]
+python recipes/train_shipped.py czii-sim-small SCRATCH_FOLDER [--minutes M]
 
 The tomograms are those of `PROJECTS`; the model lands in SCRATCH_FOLDER/models/NAME. What is there already is not made
 again, and a training goes on where it stopped: with --minutes it stops after so many (exit code 143), and the same
@@ -11,6 +11,7 @@ import argparse
 import signal
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,23 +31,29 @@ class Project:
     shape_zyx: tuple[int, int, int] = (184, 630, 630)
 
 
+def read_set(name: str, share: float = 0.0) -> Project:
+    """Return a set of the quality benchmark, which keeps what is learnt from and what is tested on apart."""
+    known = tomllib.loads((RECIPES.parent / "benchmarks" / "quality" / "sets.toml").read_text())["sets"][name]
+    return Project(name, known["recipe"], known["seed"], known["runs"], share, (), tuple(known["shape_zyx"]))
+
+
 PROJECTS = (
-    Project("czii-train", "czii", 1, 12, 0.22),
-    Project("czii-hard-train", "czii-hard", 11, 12, 0.15),
+    read_set("czii-train", 0.22),
+    read_set("czii-hard-train", 0.15),
     Project("wide", "czii-wide", 31, 14, 0.28),
     Project("wide-wbp", "czii-wide", 32, 6, 0.13, ('output.flavours=["wbp"]',)),
     Project("wide-ctfdeconvolved", "czii-wide", 33, 6, 0.10, ('output.flavours=["ctfdeconvolved"]',)),
     Project("wide-8", "czii-wide", 34, 4, 0.06, ("output.voxel_spacing_angstrom=8.0",), (200, 480, 480)),
     Project("wide-13", "czii-wide", 35, 4, 0.06, ("output.voxel_spacing_angstrom=13.48",), (136, 468, 468)),
-    Project("czii-validation", "czii", 102, 6),
-    Project("czii-hard-validation", "czii-hard", 112, 6),
+    read_set("czii-validation"),
+    read_set("czii-hard-validation"),
 )
 
 
 def main() -> None:
     """Simulate, then train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=("czii-sim", "czii-sim-small"))
+    parser.add_argument("model", choices=sorted(path.stem for path in RECIPES.glob("*.toml")))
     parser.add_argument("scratch", type=Path)
     parser.add_argument("--minutes", type=float, help="stop the training after so many, to be taken up again")
     asked = parser.parse_args()
@@ -61,7 +68,8 @@ def simulate(project: Project, out: Path) -> None:
     shape = ",".join(map(str, project.shape_zyx))
     sized = ("--runs", str(project.runs), "--seed", str(project.seed), "--shape", shape)
     command = ("simulate", project.recipe, "--out", str(out), *sized, *settings)
-    subprocess.run([sys.executable, "-m", "cryofind", *command], check=True)
+    if code := subprocess.run([sys.executable, "-m", "cryofind", *command], check=False).returncode:
+        sys.exit(code)
 
 
 def train(model: str, scratch: Path, minutes: float | None) -> int:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cryofind import czii
 from cryofind.config import Config
-from cryofind.locate import find_new_hits
+from cryofind.locate import find_new_hits, fit_threshold
 from cryofind.pipeline.trust import Selection, select_picks
 from cryofind.pipeline.tuning import Tuning, fit_tuning
 from cryofind.scoring import match_candidates
@@ -84,14 +84,13 @@ def _tunings(
 
 
 def select_best(candidates: Picks, truth: Picks) -> Picks:
-    """Return the candidates, of each object those selected that give the highest F-beta of all."""
+    """Return the candidates, of each object those selected above the threshold of the highest F-beta of all."""
     thresholds = {}
     for name, match in match_candidates(candidates, truth, czii.OBJECTS).items():
-        order = np.argsort(-match.scores, kind="stable")
-        hits = np.cumsum(find_new_hits(match.scores, match.pairs)[order])
-        f_beta = hits / (CONFIG.score.beta**2 * match.reference_count + np.arange(1, len(hits) + 1))
-        thresholds[name] = float(match.scores[order][np.argmax(f_beta)]) if hits.any() else 1.0
-    return candidates.selected_above(thresholds)
+        if len(match.pairs):
+            curve = fit_threshold(match.scores, match.pairs, match.reference_count, beta=CONFIG.score.beta).curve
+            thresholds[name] = float(curve.thresholds[np.argmax(curve.f_beta)])
+    return candidates.selected_above(thresholds, default=np.inf)
 
 
 def describe_reliability(judged: Judged) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from hardware import describe_processor
 from places import Places
-from sets import OpenSet, SetSpec, describe_origin
+from sets import OpenSet, SetMissingError, SetSpec, describe_origin
 
 from cryofind.atomic import write_json
 from cryofind.errors import ConfigError, OutputError
@@ -66,6 +66,18 @@ def read_lock(places: Places) -> dict[str, Any]:
     return document
 
 
+def refuse_unfrozen(places: Places, name: str) -> None:
+    """Refuse a set, before it is made, whose content is not in the lock.
+
+    Raises
+    ------
+    SetMissingError
+        If it was never frozen.
+    """
+    if name not in read_lock(places):
+        raise SetMissingError(f"set {name}", f"is not in {places.lock}", "freeze it: run.py sets NAME --freeze")
+
+
 def check_identity(places: Places, name: str, spec: SetSpec) -> None:
     """Refuse a set, before it is made, that would be made otherwise than when it was frozen.
 
@@ -83,20 +95,16 @@ def check_identity(places: Places, name: str, spec: SetSpec) -> None:
 
 
 def check_content(places: Places, opened: OpenSet, content: Content) -> bool:
-    """Return whether even the voxels are those that were frozen; other picks are refused.
+    """Return whether even the voxels of a set in the lock are those that were frozen; other picks are refused.
 
     Voxels of simulated sets may differ by the rounding of another processor: that is a warning.
 
     Raises
     ------
-    ConfigError
-        If the set was never frozen.
     OutputError
         If its picks, or the voxels of reference data, are others.
     """
-    frozen = read_lock(places).get(opened.name)
-    if frozen is None:
-        raise ConfigError(f"set {opened.name}", f"is not in {places.lock}", "freeze it: run.py sets NAME --freeze")
+    frozen = read_lock(places)[opened.name]
     _refuse_other(opened, "picks", frozen["picks"], content.picks)
     if content.voxels == frozen["voxels"]:
         return True

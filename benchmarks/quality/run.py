@@ -18,10 +18,10 @@ import numpy as np
 from board import format_estimate, write_tables
 from figures import Estimate, compare_paired
 from hardware import describe_load, read_load
-from lock import SHOWN, Content, check_content, check_identity, freeze, measure_content, read_lock
+from lock import SHOWN, Content, check_content, check_identity, freeze, measure_content, read_lock, refuse_unfrozen
 from places import Places, run_cryofind
 from rows import Method, check_label, choose_row, counts_of_row, find_row, row_path, write_row
-from sets import OpenSet, ReferenceMissingError, find_set, open_set, read_definitions
+from sets import OpenSet, SetMissingError, find_set, open_set, read_definitions
 
 from cryofind.errors import ConfigError, CryofindError, InSampleError
 from cryofind.io import read_points_table
@@ -60,7 +60,7 @@ def make_sets(places: Places, asked: argparse.Namespace) -> None:
     for name in asked.names or read_definitions(places):
         try:
             print(_make_set(places, name, is_freezing=asked.freeze), flush=True)
-        except ReferenceMissingError as error:
+        except SetMissingError as error:
             _skip(error, is_asked_for=bool(asked.names))
 
 
@@ -79,7 +79,7 @@ def _make_set(places: Places, name: str, *, is_freezing: bool) -> str:
     return f"{name}: {count}, {hashes}, {state} -> {opened.project.path}"
 
 
-def _skip(error: ReferenceMissingError, *, is_asked_for: bool) -> None:
+def _skip(error: SetMissingError, *, is_asked_for: bool) -> None:
     if is_asked_for:
         raise error
     print(f"skipped: {error}", file=sys.stderr)
@@ -95,7 +95,7 @@ def score_models(places: Places, asked: argparse.Namespace) -> None:
     for name in asked.sets or [name for name, spec in definitions.items() if spec.role == "test"]:
         try:
             checked = _check_set(places, name)
-        except ReferenceMissingError as error:
+        except SetMissingError as error:
             _skip(error, is_asked_for=bool(asked.sets))
             continue
         for group in groups:
@@ -106,6 +106,7 @@ def _check_set(places: Places, name: str) -> CheckedSet:
     spec = find_set(places, name)
     if spec.role == "train":
         raise ConfigError(f"set {name}", "is learnt from", "score on validation or test")
+    refuse_unfrozen(places, name)
     check_identity(places, name, spec)
     opened = open_set(places, name)
     content = measure_content(opened)

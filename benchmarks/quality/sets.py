@@ -23,8 +23,8 @@ from cryofind.types import ParticleSpec, Picks
 Role = Literal["train", "validation", "test"]
 
 
-class ReferenceMissingError(CryofindError):
-    """A set that needs reference data that are not there."""
+class SetMissingError(CryofindError):
+    """A set that cannot be scored here: it needs reference data that are not there, or was never frozen."""
 
 
 class SetSpec(StageConfig):
@@ -145,7 +145,7 @@ def open_set(places: Places, name: str) -> OpenSet:
 
     Raises
     ------
-    ReferenceMissingError
+    SetMissingError
         If it needs reference data that are not there.
     OutputError
         If the folder holds runs that were made otherwise, or the file system refuses.
@@ -217,5 +217,5 @@ def _recipe_path(places: Places, spec: SetSpec) -> Path:
 def _find_reference(name: str) -> Path:
     folder = find_reference_data()
     if folder is None:
-        raise ReferenceMissingError(f"set {name}", "needs the reference data", "set CRYOFIND_SHARED to them")
+        raise SetMissingError(f"set {name}", "needs the reference data", "set CRYOFIND_SHARED to them")
     return folder

@@ -173,7 +173,7 @@ class LocateConfig(StageConfig):
     floors: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}  # ... of one object, where that is higher
     floor_factor: float = Field(
         0.05, ge=0, lt=1
-    )  # when picking, so are those below this x their object's threshold, but with `cross_separation_factor`
+    )  # when picking, also those below this x threshold that no calibration counts, but with `cross_separation_factor`
     thresholds: Literal["tuned", "expected"] = (
         "tuned"  # `expected`: those of the highest expected F-beta, by tomogram, from calibrated scores without a truth
     )

@@ -8,7 +8,9 @@ import pytest
 
 import cryofind
 from cryofind.io import open_project
+from cryofind.locate import apply_calibration
 from cryofind.models import load_model_folder, save_model
+from cryofind.pipeline.tuning import DEFAULT_THRESHOLD
 from cryofind.types import Calibration, CandidateCounts, Picks
 from tests.e2e.conftest import Run
 
@@ -84,6 +86,36 @@ def test_an_unknown_kind_of_thresholds_is_a_usage_error(project: Path, model: Pa
     code, _, err = run("pick", project, "--model", model, "--out", tmp_path / "x", "--set", "locate.thresholds=best")
     assert code == 2
     assert "locate.thresholds" in err
+
+
+def test_tuning_keeps_no_calibration_that_is_for_something_else(
+    project: Path, calibrated: Path, tmp_path: Path, run: Run
+) -> None:
+    arguments = (
+        "tune", project, "--model", calibrated, "--run", "P_4",
+        "--set", "tune.min_picks=2", "--set", 'predict.engine="torch"',
+    )  # fmt: skip
+    before = load_model_folder(calibrated).card
+    code, _, err = run(*arguments, "--out", tmp_path / "same", "--set", "predict.test_time_augmentation=2")
+    assert code == 0, err
+    assert "old calibration" not in err
+    card = load_model_folder(tmp_path / "same").card
+    assert card.calibration["thyroglobulin"] == before.calibration["thyroglobulin"]
+    code, _, err = run(*arguments, "--out", tmp_path / "other")
+    assert code == 0, err
+    (line,) = [line for line in err.splitlines() if "old calibration" in line]
+    assert line.endswith("the old calibration is for test_time_augmentation 2, not 1: scores are left as they are")
+    card = load_model_folder(tmp_path / "other").card
+    tuned = {name for name, value in card.metrics["tuned_f_beta"].items() if value}
+    lost = set(before.calibration) - tuned
+    assert "thyroglobulin" in lost
+    assert set(line.removeprefix("warning: ").split(": ")[0].split(", ")) == lost
+    assert set(card.calibration) == tuned
+    # By raw scores the same picks are selected.
+    raw = card.thresholds["thyroglobulin"]
+    assert apply_calibration(raw, before.calibration["thyroglobulin"]) == pytest.approx(
+        before.thresholds.get("thyroglobulin", DEFAULT_THRESHOLD)
+    )
 
 
 def test_tuning_says_what_its_calibration_holds_for(project: Path, model: Path, tmp_path: Path, run: Run) -> None:

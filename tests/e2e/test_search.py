@@ -185,6 +185,9 @@ def test_a_search_that_is_done_goes_on_with_a_larger_budget(
         (("--set", "train.steps=4"), ["recipe.train.steps is 8 there and 4 here"]),
         (("--set", "search.space.train.learning_rate.high=0.1"), ["space.train.learning_rate.high is 0.01 there"]),
         (("--set", "search.seeds=2"), ["seeds is 1 there and 2 here"]),
+        (("--set", "predict.test_time_augmentation=4"), ["recipe.predict.test_time_augmentation is 1 there"]),
+        (("--set", "predict.precision=bf16"), ["recipe.predict.precision is 'auto' there and 'bf16' here"]),
+        (("--set", "predict.engine=torch"), ["recipe.predict.engine is 'auto' there and 'torch' here"]),
         (("--validation", "P_2"), ["data.held_out", "P_3", "P_2"]),
         (("--run", "P_1", "--run", "P_3", "--validation", "P_3"), ["data.learning has 2 entries there and 1 here"]),
     ],
@@ -199,6 +202,16 @@ def test_a_search_goes_on_only_with_the_same(
     for word in ["holds another search", "use the old recipe and data, or another --out", *words]:
         assert word in line
     assert (searched / "trials.jsonl").read_bytes() == before
+
+
+def test_a_search_goes_on_on_other_devices_and_with_other_memory(
+    searched: Path, phantoms: Path, recipe: Path, run: Run
+) -> None:
+    settings = ("predict.device=cpu", "predict.devices=cpu", "predict.memory_gigabytes=2.0")
+    options = [part for setting in settings for part in ("--set", setting)]
+    code, printed, err = run("search", recipe, phantoms, "--out", searched, *options)
+    assert code == 0, err
+    assert "3 trials are done, as asked" in printed
 
 
 def test_a_search_goes_on_only_with_the_same_picks(

@@ -1,6 +1,7 @@
 """Numbers that can be trusted: what a model has seen is known, resumed work is the same work, nothing is left out."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from cryofind.io import open_project, read_tomogram, write_mrc, write_segmentation_zarr, write_tomogram_zarr
 from cryofind.models import load_model_folder
+from cryofind.pipeline import demo
 from cryofind.types import LabelVolume, Picks, Tomogram, VoxelGrid
 from tests.e2e.conftest import TINY, Run, copy_project
 
@@ -196,11 +198,16 @@ def test_a_second_demo_never_overwrites_a_foreign_project(tmp_path: Path, run: R
     assert (tmp_path / "project" / "copick.json").read_text() == "mine"
 
 
-def test_the_shipped_demo(tmp_path: Path, run: Run) -> None:
+def test_the_shipped_demo(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = demo.PICKED._replace(recipe="easy", settings=("sample.crowding=4",), shape_zyx=(64, 192, 192))
+    monkeypatch.setattr(demo, "PICKED", sample)
     for seed in (0, 1):
         code, out, err = run("demo", "--out", tmp_path / "demo", "--seed", seed)
         assert code == 0, err
-        assert "weighted F4" in out
+        assert f"score of easy_s{seed}_0001, a tomogram simulated just now, by the shipped model" in out
+        found = re.search(r"weighted F4: ([0-9.]+)", out)
+        assert found is not None
+        assert float(found[1]) > 0.5
     for name in ("picks/picks.csv", "submission.csv", "picks.png"):
         assert (tmp_path / "demo" / name).stat().st_size > 0
 

@@ -9,6 +9,22 @@ from cryofind.pipeline.inputs import InputSelection, choose_one_per_run
 from cryofind.pipeline.tune_location import LEAST_GAIN, choose_separations, find_in_ways, find_ways
 from cryofind.pipeline.tuning import best_f_beta
 from cryofind.types import Picks
+from tests.e2e.conftest import Run
+
+
+def test_runs_that_chose_distances_are_not_said_to_be_judged_by_others_alone(
+    project: Path, model: Path, tmp_path: Path, run: Run
+) -> None:
+    runs = ("--run", "P_3", "--run", "P_4", "--in-sample")
+    far = ("--set", "locate.separation_factor=12", "--set", "tune.min_picks=1")
+    code, text, err = run("tune", project, "--model", model, "--out", tmp_path / "a", *runs, *far)
+    assert code == 0, err
+    assert "Each run with thresholds from the others, distances from all, so it leans high (IN-SAMPLE: P_3):" in text
+    code, text, err = run(
+        "tune", project, "--model", model, "--out", tmp_path / "b", *runs, *far, "--set", "tune.separation=false"
+    )
+    assert code == 0, err
+    assert "Each run with thresholds from the others (IN-SAMPLE: P_3):" in text
 
 
 def test_distances_are_chosen_where_picks_were_kept_too_far_apart(project: Path, model: Path) -> None:

@@ -4,9 +4,11 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cryofind.atomic import write_json
 from cryofind.testing import write_phantom_project
 from tests.e2e.conftest import Run, copy_project
 
@@ -112,6 +114,33 @@ def test_without_optuna_one_line_names_the_extra(
 def test_a_folder_of_something_else_is_left_alone(phantoms: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "thesis.tex").write_text("")
     assert "holds other files" in refuse(run, phantoms, "--out", tmp_path, *OPTIONS)
+
+
+def test_a_search_that_was_killed_before_it_wrote_what_it_is_is_protected_all_the_same(
+    phantoms: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    no_time = ("--minutes", "0.000001", "--set", "train.validate_every=1")
+
+    def kill_before_identity(path: Path, document: Any) -> None:
+        if path.name == "search.json":
+            raise KeyboardInterrupt
+        write_json(path, document)
+
+    monkeypatch.setattr("cryofind.pipeline.search.write_json", kill_before_identity)
+    assert run("--quiet", "search", phantoms, "--out", out, *OPTIONS, *no_time)[0] == 130
+    monkeypatch.undo()
+    assert {path.name for path in out.iterdir()} == {"run.json"}
+    # There is no time for a whole trial.
+    assert "no trial was completed" in refuse(run, phantoms, "--out", out, *OPTIONS, *no_time)
+    other = (*OPTIONS, *no_time, "--set", "train.steps=3")
+    assert "recipe.train.steps is 2 there and 3 here" in refuse(run, phantoms, "--out", out, *other)
+    (out / "search.json").unlink()
+    before = (out / "trials.jsonl").read_bytes()
+    line = refuse(run, phantoms, "--out", out, *OPTIONS, *no_time)
+    assert "search.json: is missing" in line
+    assert line.endswith("choose a new --out")
+    assert (out / "trials.jsonl").read_bytes() == before
 
 
 def test_a_run_under_two_names_is_not_both_learnt_from_and_judged_by(phantoms: Path, tmp_path: Path, run: Run) -> None:

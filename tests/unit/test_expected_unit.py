@@ -29,9 +29,32 @@ def test_the_number_of_particles_is_that_of_probabilities_over_recall() -> None:
     assert found.low < found.expected < found.high
 
 
-def test_a_tomogram_without_candidates_holds_nothing() -> None:
+def test_a_tomogram_without_candidates_holds_no_more_than_may_have_been_missed() -> None:
     found = estimate_abundance([], COUNTS)
-    assert (found.expected, found.low, found.high, len(found.probabilities)) == (0.0, 0.0, 0.0, 0)
+    assert (found.expected, found.low, len(found.probabilities)) == (0.0, 0.0, 0)
+    assert 0 < found.high < 1
+    blind = estimate_abundance([], CandidateCounts(0.0, 500, 300, 1000, 0.0))
+    assert (1 - 0.3) ** blind.high == pytest.approx(0.05, rel=0.01)
+
+
+def test_one_faint_candidate_does_not_close_the_interval() -> None:
+    found = estimate_abundance([0.01], CandidateCounts(0.0, 500, 300, 1000, 0.0))
+    assert found.expected == pytest.approx(0.033, abs=0.001)
+    assert found.low == pytest.approx(0.0, abs=1e-6)
+    assert found.high == pytest.approx(8.4, abs=0.05)
+
+
+@pytest.mark.parametrize("recall", [0.3, 0.8, 0.97])
+@pytest.mark.parametrize("mean", [0.5, 2, 5])
+def test_intervals_of_few_particles_hold(mean: float, recall: float) -> None:
+    random = np.random.default_rng(4)
+    counts = CandidateCounts(0.0, round(1000 * recall), round(1000 * recall), 1000, 0.0)
+    holds = []
+    for particles in random.poisson(mean, 200):
+        # Every candidate is a hit, and said to be: what is not known is what has none.
+        found = estimate_abundance([0.99] * random.binomial(particles, recall), counts)
+        holds.append(np.floor(found.low) <= particles <= np.ceil(found.high))
+    assert np.mean(holds) >= 0.95
 
 
 @pytest.mark.parametrize("times", [0.1, 0.3, 1.0, 4.0])

@@ -5,6 +5,7 @@ import importlib
 import itertools
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -204,9 +205,8 @@ def test_windows_and_views_give_the_probabilities_of_the_whole(code: SimpleNames
     volume = np.random.default_rng(0).normal(size=(21, 30, 34)).astype(np.float16)
     network, windows = PointwiseNetwork(3, stride), code.inference.Windows((16, 16, 16), (4, 4, 4), 4)
     grid = VoxelGrid.isotropic(volume.shape, 10.0)
-    found = code.inference.predict(
-        network, volume, grid, windows, objects=2, stride=stride, views=code.inference.SEVEN_VIEWS
-    )
+    predictor = code.inference.Predictor(network, windows, 2, stride, code.inference.SEVEN_VIEWS)
+    found = code.inference.predict(predictor, volume, grid)
     padded = torch.from_numpy(np.pad(volume.astype(np.float32), [(0, 3), (0, 2), (0, 2)], mode="reflect"))
     with torch.no_grad():
         expected = network(padded[None, None]).softmax(dim=1)[0, 1:].numpy()
@@ -301,11 +301,11 @@ def test_a_peer_learns_from_its_batch_without_infinities(code: SimpleNamespace, 
     # resnet34 sees 3 voxels at its deepest then; of fewer, torch's bfloat16 gradients are wrong.
     edge, crops = (96, 1) if name == "winning-segmentation" else (32, 2)
     peer = dataclasses.replace(code.peers.PEERS[name], crop_zyx=(edge,) * 3, crops=crops)
-    network = peer.build(task.channels)
-    progress = code.loop.Progress()
+    lesson = code.loop.Lesson(peer, task, [make_run(code)])
+    learner, progress = code.loop.Learner.build(lesson), code.loop.Progress()
+    network = learner.network
     before = [part.detach().clone() for part in network.parameters()]
-    optimizer = peer.make_optimizer(list(network.parameters()))
-    code.loop.take_step(peer, task, [make_run(code)], network, optimizer, peer.make_loss(task), 1.0, 0, progress)
+    code.loop.take_step(lesson, learner, progress, factor=1.0, seed=0)
     assert len(progress.losses) == 1
     assert np.isfinite(progress.losses[0])
     assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
@@ -322,21 +322,20 @@ def make_tiny_peer(code: SimpleNamespace, name: str, channels: int = 4) -> Any:
 
 
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(code: SimpleNamespace, task: Any, tmp_path: Path) -> None:
-    peer, run = make_tiny_peer(code, "monai-unet"), make_run(code)
+    lesson = code.loop.Lesson(make_tiny_peer(code, "monai-unet"), task, [make_run(code)])
 
     def advance(folder: Path, *stops: int) -> Any:
         """Return the network after the last of these steps; it is made anew from the checkpoint at each."""
         folder.mkdir(exist_ok=True)
         for stop in stops:
             torch.manual_seed(0)
-            network = peer.build(task.channels)
-            optimizer = peer.make_optimizer(list(network.parameters()))
-            progress = code.loop.restore(folder, network, optimizer) or code.loop.Progress()
+            learner = code.loop.Learner.build(lesson)
+            progress = code.loop.restore(folder, learner) or code.loop.Progress()
             while progress.step < stop:
-                code.loop.take_step(peer, task, [run], network, optimizer, peer.make_loss(task), 1.0, 3, progress)
+                code.loop.take_step(lesson, learner, progress, factor=1.0, seed=3)
                 progress.step += 1
-            code.loop.save(folder / code.loop.LAST, network, optimizer, progress)
-        return network
+            code.loop.save(folder / code.loop.LAST, learner, progress)
+        return learner.network
 
     whole, pieces = advance(tmp_path / "a", 4), advance(tmp_path / "b", 1, 3, 4)
     for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
@@ -344,7 +343,8 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(code: SimpleNamesp
 
 
 def test_the_loop_keeps_the_best_and_does_not_repeat_rows(code: SimpleNamespace, task: Any, tmp_path: Path) -> None:
-    peer, run = make_tiny_peer(code, "monai-unet"), make_run(code)
+    peer = make_tiny_peer(code, "monai-unet")
+    lesson = code.loop.Lesson(peer, task, [make_run(code)])
     answers = iter([0.2, 0.5, 0.4, 0.3])
 
     def validate(network: torch.nn.Module) -> Any:
@@ -353,12 +353,12 @@ def test_the_loop_keeps_the_best_and_does_not_repeat_rows(code: SimpleNamespace,
     said: list[str] = []
     budget = code.loop.Budget(seconds=1e-9, every_seconds=1e9)
     for _ in range(2):  # the second time there is nothing left to do
-        code.loop.train(peer, task, [run], tmp_path, budget, validate, said.append)
+        code.loop.train(lesson, tmp_path, budget, validate, said.append)
     assert [row["f4"] for row in code.loop.read_curve(tmp_path)] == [0.2]
     rows = (tmp_path / code.loop.CURVE).read_text()
     (tmp_path / code.loop.CURVE).write_text(rows + json.dumps({"step": 99, "f4": 1.0}) + "\n")
     more = code.loop.Budget(seconds=10 * code.loop.read_curve(tmp_path)[0]["seconds"] + 1e-2, every_seconds=1e9)
-    code.loop.train(peer, task, [run], tmp_path, more, validate, said.append)
+    code.loop.train(lesson, tmp_path, more, validate, said.append)
     curve = code.loop.read_curve(tmp_path)
     assert curve[0]["f4"] == 0.2
     assert 99 not in [row["step"] for row in curve]
@@ -423,6 +423,31 @@ def test_training_and_picking_end_to_end(
     other = ("--validation-project", tmp_path / "test", "--minutes", 0.01, "--out", tmp_path / "out")
     with pytest.raises(SystemExit, match="another validation_project"):
         run_script(code, "train", monkeypatch, "monai-unet", tmp_path / "train", *other, "--threads", threads)
+
+
+@pytest.mark.parametrize(
+    ("peer", "change", "is_refused"),
+    [
+        ("monai-unet", {}, False),
+        ("monai-unet", {"validation_runs": 2}, True),
+        ("monai-unet", {"minutes": 20.0}, False),
+        ("eighth-place", {"minutes": 20.0}, False),
+        ("winning-segmentation", {"minutes": 20.0}, True),  # its learning rate is a cosine over them
+    ],
+)
+def test_a_training_goes_on_only_with_what_it_began_with(
+    code: SimpleNamespace, tmp_path: Path, peer: str, change: dict[str, Any], is_refused: bool
+) -> None:
+    data = {"projects": [Path("a")], "validation_project": Path("b"), "validation_runs": 1, "flavour": ["denoised"]}
+    options = {"peer": peer, **data, "minutes": 10.0, "threads": 1, "seed": 0, "out": tmp_path}
+    code.train.note_options(Namespace(**options))
+    if not is_refused:
+        code.train.note_options(Namespace(**{**options, **change}))
+        return
+    ((name, _),) = change.items()
+    with pytest.raises(SystemExit, match=rf"another {name} \({options[name]}\); use another --out"):
+        code.train.note_options(Namespace(**{**options, **change}))
+    assert json.loads((tmp_path / "options.json").read_text())[name] == options[name]
 
 
 def test_projects_of_other_objects_or_spacings_are_refused(code: SimpleNamespace, tmp_path: Path) -> None:

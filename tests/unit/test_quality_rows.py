@@ -219,7 +219,11 @@ def test_a_new_identity_is_taken_when_the_content_is_the_same(run: Run, bench: P
 
 def test_what_is_not_frozen_gets_no_row(run: Run, bench: Path) -> None:
     (bench / "sets.lock.json").unlink()
+    made = bench / "scratch" / "sets" / "tiny-test"
+    made.unlink()
     assert "freeze it" in run("model", "czii-sim-small", "--sets", "tiny-test")
+    assert run("model", "czii-sim-small") == ""  # nobody asked for this very set, so others would be scored
+    assert not made.exists()
     assert "is learnt from" in run("model", "czii-sim-small", "--sets", "tiny-train")
 
 

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from cryofind import czii
 from cryofind.cli import main as cryofind_main
-from cryofind.io import open_project
+from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.io.copick import point_copick_config
 from cryofind.simulate.body import Body
 from cryofind.simulate.ctf import Optics
@@ -223,9 +223,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def match(modules: Modules, monkeypatch: pytest.MonkeyPatch, project: Path, out: Path, *options: str) -> Picks:
+def match(
+    modules: Modules,
+    monkeypatch: pytest.MonkeyPatch,
+    project: Path,
+    out: Path,
+    *options: str,
+    validation: Path | None = None,
+) -> Picks:
     monkeypatch.setattr(modules.matching, "POINT_GROUPS", {"ribosome": "C1"})
-    command = ("template_matching.py", project, "--validation-project", project, "--out", out, *options)
+    command = ("template_matching.py", project, "--validation-project", validation or project, "--out", out, *options)
     monkeypatch.setattr(sys, "argv", [str(part) for part in command])
     modules.matching.main()
     return Picks.from_csv(out / "picks.csv")
@@ -248,6 +255,30 @@ def test_simulated_particles_lead_the_candidates(
     assert (tmp_path / "seconds.jsonl").read_text() == made  # nothing was matched again
     with pytest.raises(SystemExit, match="use another --out"):
         match(modules, monkeypatch, project, tmp_path, "--step", "50")
+
+
+def test_runs_of_one_name_in_two_projects_are_two(
+    modules: Modules, monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path
+) -> None:
+    other, out = tmp_path / "other", tmp_path / "out"
+    shutil.copytree(project, other)
+    point_copick_config(other / "copick.json", other)
+    matched: list[Path] = []
+
+    def find_one(opened: Project, entry: TomogramEntry, *_: Any) -> Picks:
+        matched.append(opened.path)
+        return Picks.build(entry.run, "ribosome", np.full((1, 3), 100.0 * len(matched)), scores=[0.5])
+
+    monkeypatch.setattr(modules.matching, "match_run", find_one)
+    picks = match(modules, monkeypatch, project, out, validation=other)
+    assert [path.parent for path in matched] == [other, project]
+    assert picks.positions_zyx_angstrom.tolist() == [[200.0] * 3]
+    match(modules, monkeypatch, project, out, validation=other)
+    assert len(matched) == 2
+    with pytest.raises(SystemExit, match="use another --out"):
+        match(modules, monkeypatch, project, out, validation=project)
+    with pytest.raises(SystemExit, match="use another --out"):
+        match(modules, monkeypatch, other, out, validation=other)
 
 
 def test_particles_do_not_lie_in_better_ones_of_another_kind(modules: Modules) -> None:

@@ -52,11 +52,35 @@ def test_the_expected_selection_does_not_hang_on_tuned_thresholds() -> None:
 
 
 def test_an_object_without_calibration_keeps_its_threshold_and_is_named() -> None:
-    tuning = Tuning({"b": 0.5}, {"a": IDENTITY, "b": Calibration.line(1.0, 0.0)}, {})
+    tuning = Tuning({"b": 0.5}, {"a": IDENTITY}, {})
     found = select_picks(candidates(), tuning, SPECS, EXPECTED)
     assert found.picks.of_object("b").selected.tolist() == [True, False, False]
     assert found.trust["not_calibrated"] == ["b"]
     assert describe_trust("TS_1", found.trust).endswith("; not calibrated: b")
+
+
+def test_a_calibration_of_an_older_cryofind_is_told_from_none() -> None:
+    older = Calibration.line(1.0, 0.0)
+    unknown = "b calibrated by an older cryofind: how many particles to expect is not known (`cryofind tune`)"
+    found = select_picks(candidates(), Tuning({}, {"a": IDENTITY, "b": older}, {}), SPECS, EXPECTED)
+    assert (found.trust["calibrated_without_counts"], found.trust["not_calibrated"]) == (["b"], [])
+    assert describe_trust("TS_1", found.trust).endswith(f"; {unknown}")
+    found = select_picks(candidates(), Tuning({}, {"b": older}, {}), SPECS, Config())
+    assert describe_trust("TS_1", found.trust) == f"TS_1: {unknown}; not calibrated: a"
+
+
+def test_the_numbers_of_an_unfamiliar_tomogram_are_not_to_be_relied_on() -> None:
+    trust = select_picks(candidates(), Tuning({}, {"a": IDENTITY}, {}), SPECS, Config()).trust
+    plain = describe_trust("TS_1", trust)
+    assert describe_trust("TS_1", trust, {"warning": None}) == plain
+    unlike = "; unlike the tomograms it learnt from: do not rely on these numbers"
+    assert describe_trust("TS_1", trust, {"warning": "noisy"}) == plain + unlike
+
+
+def test_an_interval_is_printed_as_wide_as_it_was_measured() -> None:
+    trust = select_picks(candidates(), Tuning({}, {"a": IDENTITY}, {}), SPECS, Config()).trust
+    trust["objects"]["a"]["interval_95"] = [1.6, 4.2]
+    assert "(1-5) a" in describe_trust("TS_1", trust)
 
 
 def test_precision_and_recall_weigh_objects_as_the_score_does() -> None:
@@ -64,12 +88,14 @@ def test_precision_and_recall_weigh_objects_as_the_score_does() -> None:
     trust = select_picks(candidates(), tuning, SPECS, Config()).trust
     hits, picks = 1.7 + 3 * 1.25, 2 + 3 * 2
     number = (sum(SCORES["a"]) + 3 * sum(SCORES["b"])) / COUNTS.recall
-    assert trust["expected_precision"] == pytest.approx(hits / picks, abs=0.001)
-    assert trust["expected_recall"] == pytest.approx(hits / number, abs=0.005)
+    assert trust["weighted_expected_precision"] == pytest.approx(hits / picks, abs=0.001)
+    assert trust["weighted_expected_recall"] == pytest.approx(hits / number, abs=0.005)
+    assert trust["expected_precision"] == pytest.approx((1.7 + 1.25) / 4, abs=0.001)
+    assert trust["expected_recall"] == pytest.approx(2.95 / (sum(map(sum, SCORES.values())) / COUNTS.recall), abs=0.005)
     assert trust["objects"]["a"]["expected_precision"] == pytest.approx(0.85)
     assert trust["objects"]["b"]["picks"] == 2
-    assert describe_trust("TS_1", trust).startswith("TS_1: about 2 (1-")
-    assert "; of 4 picks 68 % expected right, recall " in describe_trust("TS_1", trust)
+    assert describe_trust("TS_1", trust).startswith("TS_1: about 2 (")
+    assert "; of 4 picks 74 % expected right, recall " in describe_trust("TS_1", trust)
 
 
 def test_objects_without_a_weight_are_told_of_as_well() -> None:
@@ -81,14 +107,14 @@ def test_objects_without_a_weight_are_told_of_as_well() -> None:
 def test_an_empty_tomogram_promises_nothing() -> None:
     found = select_picks(Picks.empty(), Tuning({}, {"a": IDENTITY, "b": IDENTITY}, {}), SPECS, EXPECTED)
     assert describe_trust("TS_1", found.trust) == (
-        "TS_1: about 0 (0-0) a, 0 (0-0) b; of 0 picks - expected right, recall -"
+        "TS_1: about 0 (0-1) a, 0 (0-1) b; of 0 picks - expected right, recall -"
     )
 
 
 def test_without_any_calibration_nothing_is_promised_and_expectation_is_refused() -> None:
     old = Tuning({"a": 0.1}, {"a": Calibration.line(1.5, -0.5)}, {})
     trust = select_picks(candidates(), old, SPECS, Config()).trust
-    assert "not calibrated" in describe_trust("TS_1", trust)
+    assert "older cryofind" in describe_trust("TS_1", trust)
     for tuning in (old, Tuning.none()):
         with pytest.raises(ModelError, match=r"needs calibrated scores.*`cryofind tune`"):
             select_picks(candidates(), tuning, SPECS, EXPECTED)
@@ -107,6 +133,15 @@ def test_a_second_candidate_of_a_particle_counts_as_a_miss_in_calibration() -> N
     assert counts.found == 150
     assert calibrated.sum() == pytest.approx(150, rel=0.05)
     assert calibrated[300:].sum() < 20
+
+
+def test_without_its_calibration_a_tuning_selects_the_same() -> None:
+    bent = Calibration(((-6.0, -4.0), (0.0, 1.0), (6.0, 5.0)), COUNTS)
+    tuning = Tuning({"a": 0.4}, {"a": bent, "b": Calibration.line(0.5, -1.0)}, {})
+    raw = tuning.without_calibration().select(candidates())
+    assert raw.scores.tolist() == candidates().scores.tolist()
+    assert raw.selected.tolist() == tuning.select(candidates()).selected.tolist()
+    assert 0 < raw.selected.sum() < len(raw)
 
 
 def test_a_calibration_for_something_else_is_doubted_in_one_line() -> None:

@@ -39,36 +39,36 @@ def quarter_turns(probability: float, plane: tuple[int, int] = (Y, X)) -> DrawTu
     return draw
 
 
-def rotations(probability: float, limit: float, planes: tuple[tuple[int, int], ...]) -> DrawTurn:
-    """Turn by up to `limit` radians in each plane."""
+def rotations(probability: float, limit_radians: float, planes: tuple[tuple[int, int], ...]) -> DrawTurn:
+    """Turn by up to `limit_radians` in each plane."""
 
     def draw(random: Random) -> Floats:
         if random.uniform() >= probability:
             return np.eye(3)
-        turns = [rotation(plane, random.uniform(-limit, limit)) for plane in planes]
+        turns = [rotation(plane, random.uniform(-limit_radians, limit_radians)) for plane in planes]
         return np.asarray(np.linalg.multi_dot([np.eye(3), *turns, np.eye(3)]))
 
     return draw
 
 
-def affine(probability: float, limit: float, scale: float) -> DrawTurn:
-    """Turn about all axes by up to `limit` radians and stretch each by up to `scale`, together."""
+def affine(probability: float, limit_radians: float, scale: float) -> DrawTurn:
+    """Turn about all axes by up to `limit_radians` and stretch each by up to `scale`, together."""
 
     def draw(random: Random) -> Floats:
         if random.uniform() >= probability:
             return np.eye(3)
-        turn = rotations(1, limit, ((Y, X), (Z, X), (Z, Y)))(random)
+        turn = rotations(1, limit_radians, ((Y, X), (Z, X), (Z, Y)))(random)
         return np.asarray(turn @ np.diag(random.uniform(1 - scale, 1 + scale, 3)))
 
     return draw
 
 
-def rotation(plane: tuple[int, int], angle: float) -> Floats:
-    """Return the matrix that turns by an angle, radians, in a plane of two axes."""
+def rotation(plane: tuple[int, int], angle_radians: float) -> Floats:
+    """Return the matrix that turns by an angle in a plane of two axes."""
     matrix = np.eye(3)
     first, second = plane
-    matrix[[first, second], [first, second]] = np.cos(angle)
-    matrix[first, second], matrix[second, first] = -np.sin(angle), np.sin(angle)
+    matrix[[first, second], [first, second]] = np.cos(angle_radians)
+    matrix[first, second], matrix[second, first] = -np.sin(angle_radians), np.sin(angle_radians)
     return matrix
 
 

@@ -30,7 +30,7 @@ class Points:
 
 
 def draw_crop(
-    run: Run, size_zyx: Triple, ratios: tuple[float, ...] | None, radii: Floats, turn: Floats, random: Random
+    run: Run, size_zyx: Triple, ratios: tuple[float, ...] | None, radii_voxels: Floats, turn: Floats, random: Random
 ) -> tuple[NDArray[np.float32], Points]:
     """Return grey values of a crop and its particles.
 
@@ -38,12 +38,12 @@ def draw_crop(
     ----------
     ratios
         How often a crop is centred on a voxel of each class, the background first; None: crops lie anywhere.
-    radii
-        Radius of each object's voxels, which centres are drawn from, voxels.
+    radii_voxels
+        Radius of each object's voxels, which centres are drawn from.
     turn
         See `DrawTurn`.
     """
-    centre = draw_centre(run, ratios, radii, random)
+    centre = draw_centre(run, ratios, radii_voxels, random)
     centre = move_inside(centre, np.abs(turn) @ (np.array(size_zyx) - 1), run.volume_zyx.shape)
     middle = (np.array(size_zyx) - 1) / 2
     indices = (run.indices_zyx - centre) @ np.linalg.inv(turn).T + middle
@@ -51,7 +51,7 @@ def draw_crop(
     return cut(run.volume_zyx, centre, turn, size_zyx), points
 
 
-def draw_centre(run: Run, ratios: tuple[float, ...] | None, radii: Floats, random: Random) -> Floats:
+def draw_centre(run: Run, ratios: tuple[float, ...] | None, radii_voxels: Floats, random: Random) -> Floats:
     """Return where a crop is centred, voxels zyx: within a particle of a class drawn by `ratios`, or anywhere."""
     anywhere = random.uniform(0, 1, 3) * run.volume_zyx.shape
     if ratios is None:
@@ -62,7 +62,7 @@ def draw_centre(run: Run, ratios: tuple[float, ...] | None, radii: Floats, rando
     if label == 0:
         return np.asarray(anywhere)
     direction = random.normal(size=3)
-    offset = direction / np.linalg.norm(direction) * radii[label - 1] * random.uniform() ** (1 / 3)
+    offset = direction / np.linalg.norm(direction) * radii_voxels[label - 1] * random.uniform() ** (1 / 3)
     return np.asarray(random.choice(run.indices_zyx[run.labels == label]) + offset)
 
 

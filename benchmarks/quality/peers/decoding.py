@@ -40,9 +40,9 @@ def components(threshold: float, ball_factor: float, *, split: bool = False) -> 
     def decode(found: Probabilities, task: Task, run: str) -> Mapping[str, Picks]:
         tables: dict[str, list[Picks]] = {f"{stem}-{kind}": [] for kind in ("max", "mean", "mass")}
         for number, spec in enumerate(task.objects):
-            radius = task.radii_voxels[number] / found.stride
-            labels = label_cells(found.values[number], threshold, radius if split else None)
-            centroids, *scores = measure_components(labels, found.values[number], ball_factor * radius)
+            radius_cells = task.radii_voxels[number] / found.stride
+            labels = label_cells(found.values[number], threshold, radius_cells if split else None)
+            centroids, *scores = measure_components(labels, found.values[number], ball_factor * radius_cells)
             for table, column in zip(tables.values(), scores, strict=True):
                 table.append(place(run, spec.name, found.grid, centroids, column))
         return {name: Picks.concatenate(parts) for name, parts in tables.items()}
@@ -50,16 +50,18 @@ def components(threshold: float, ball_factor: float, *, split: bool = False) -> 
     return decode
 
 
-def label_cells(probability: NDArray[np.float16], threshold: float, split_radius: float | None) -> NDArray[np.int32]:
+def label_cells(
+    probability: NDArray[np.float16], threshold: float, split_radius_cells: float | None
+) -> NDArray[np.int32]:
     """Return the component of every cell above a threshold, from 1; 0 elsewhere."""
     labels, count = ndimage.label(above(probability, threshold), TOUCHING)
-    if split_radius is None:
+    if split_radius_cells is None:
         return np.asarray(labels)
     boxes, sizes = ndimage.find_objects(labels), np.bincount(labels[labels > 0], minlength=count + 1)
     for label in np.argsort(-sizes, kind="stable")[: min(MOST, count)]:
         box = boxes[label - 1]
-        if SPLIT_EDGES[0] < max(part.stop - part.start for part in box) / split_radius < SPLIT_EDGES[1]:
-            basins, parts = split_component(labels[box] == label, split_radius)
+        if SPLIT_EDGES[0] < max(part.stop - part.start for part in box) / split_radius_cells < SPLIT_EDGES[1]:
+            basins, parts = split_component(labels[box] == label, split_radius_cells)
             labels[box][basins > 1] = basins[basins > 1] - 1 + count
             count += parts - 1
     return np.asarray(labels)
@@ -73,22 +75,22 @@ def above(probability: NDArray[np.float16], threshold: float) -> NDArray[np.bool
     return np.asarray(mask)
 
 
-def split_component(mask: NDArray[np.bool_], radius: float) -> tuple[NDArray[np.int32], int]:
+def split_component(mask: NDArray[np.bool_], radius_cells: float) -> tuple[NDArray[np.int32], int]:
     """Return the basin of every cell, from 1, and their number.
 
-    They are of the distance to the border, from its maxima that are more than `radius` cells apart.
+    They are of the distance to the border, from its maxima that are more than `radius_cells` apart.
     """
     from skimage.segmentation import watershed
 
     padded = np.pad(mask, 1)
     distance = ndimage.distance_transform_edt(padded)
-    highest = ndimage.maximum_filter(distance, 2 * int(radius) + 1)
+    highest = ndimage.maximum_filter(distance, 2 * int(radius_cells) + 1)
     markers, count = ndimage.label((distance == highest) & padded, TOUCHING)
     return np.asarray(watershed(-distance, markers, mask=padded)[1:-1, 1:-1, 1:-1]), count
 
 
 def measure_components(
-    labels: NDArray[np.int32], probability: NDArray[np.float16], ball_radius: float
+    labels: NDArray[np.int32], probability: NDArray[np.float16], ball_radius_cells: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return centroids (N, 3); greatest, mean and summed probability, the last in balls of so many cells' radius."""
     cells = np.flatnonzero(labels)
@@ -100,7 +102,7 @@ def measure_components(
     highest = np.zeros(len(counts))
     np.maximum.at(highest, of_cell, values)
     summed = np.bincount(of_cell, values)[kept]
-    mass = np.minimum(1, summed / (4 / 3 * np.pi * ball_radius**3))
+    mass = np.minimum(1, summed / (4 / 3 * np.pi * ball_radius_cells**3))
     return centroids, highest[kept], summed / counts[kept], mass
 
 
@@ -113,9 +115,9 @@ def smooth_peaks(ball_factor: float) -> Decode:
         for number, spec in enumerate(task.objects):
             values = torch.from_numpy(found.values[number].astype(np.float32))[None, None]
             coarse = functional.avg_pool3d(values, pooling, ceil_mode=True, count_include_pad=False)[0, 0].numpy()
-            radius = task.radii_voxels[number] / (found.stride * pooling)
-            smooth = ndimage.gaussian_filter(coarse, ball_factor * radius / 2, mode="constant", truncate=2.0)
-            cells = find_maxima(smooth, max(1, int(0.5 * radius)), FLOOR)
+            radius_cells = task.radii_voxels[number] / (found.stride * pooling)
+            smooth = ndimage.gaussian_filter(coarse, ball_factor * radius_cells / 2, mode="constant", truncate=2.0)
+            cells = find_maxima(smooth, max(1, int(0.5 * radius_cells)), FLOOR)
             grid = found.grid.coarsened(pooling)
             tables.append(place(run, spec.name, grid, centre_of_mass(smooth, cells), smooth[tuple(cells.T)]))
         return {"smooth-peaks": Picks.concatenate(tables)}
@@ -133,11 +135,11 @@ def peaks(found: Probabilities, task: Task, run: str) -> Mapping[str, Picks]:
     return {"peaks": Picks.concatenate(tables)}
 
 
-def find_maxima(values: NDArray[np.float32], radius: int, floor: float) -> NDArray[np.int64]:
-    """Return the cells (N, 3) that nothing within a cube of `radius` cells exceeds, at least `floor`."""
+def find_maxima(values: NDArray[np.float32], radius_cells: int, floor: float) -> NDArray[np.int64]:
+    """Return the cells (N, 3) that nothing within a cube of `radius_cells` exceeds, at least `floor`."""
     highest = torch.from_numpy(values)[None, None]
     for axis in range(3):
-        size = [2 * radius + 1 if axis == other else 1 for other in range(3)]
+        size = [2 * radius_cells + 1 if axis == other else 1 for other in range(3)]
         highest = functional.max_pool3d(highest, size, 1, [n // 2 for n in size])
     return np.argwhere((values >= floor) & (values == highest[0, 0].numpy()))
 

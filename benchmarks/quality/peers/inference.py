@@ -45,6 +45,31 @@ class Probabilities:
     stride: int
 
 
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A network and how it is used.
+
+    Parameters
+    ----------
+    network
+        Of one channel to logits, the background first, one cell for `stride`^3 voxels.
+    windows
+        How it looks at a tomogram.
+    objects
+        How many it tells from the background.
+    stride
+        Voxels along an edge of a cell.
+    views
+        Of test-time augmentation.
+    """
+
+    network: nn.Module
+    windows: Windows
+    objects: int
+    stride: int
+    views: tuple[View, ...]
+
+
 def identity(images: Tensor) -> Tensor:
     return images
 
@@ -63,37 +88,21 @@ ONE_VIEW: tuple[View, ...] = ((identity, identity),)
 SEVEN_VIEWS = (*ONE_VIEW, turned(1), turned(2), turned(3), flipped(0), flipped(1), flipped(2))
 
 
-def predict(
-    network: nn.Module,
-    volume_zyx: NDArray[np.float16],
-    grid: VoxelGrid,
-    windows: Windows,
-    *,
-    objects: int,
-    stride: int,
-    views: tuple[View, ...] = ONE_VIEW,
-) -> Probabilities:
-    """Return the probabilities of all objects, computed in bfloat16.
-
-    Parameters
-    ----------
-    network
-        Of one channel to logits, the background first, one cell for `stride`^3 voxels.
-    volume_zyx
-        Normalised grey values.
-    """
+def predict(predictor: Predictor, volume_zyx: NDArray[np.float16], grid: VoxelGrid) -> Probabilities:
+    """Return the probabilities of all objects, computed in bfloat16, from normalised grey values."""
+    windows, stride = predictor.windows, predictor.stride
     axes = [
         place_windows(length, size, overlap, windows.multiple)
         for length, size, overlap in zip(volume_zyx.shape, windows.size_zyx, windows.overlap_zyx, strict=True)
     ]
     beyond = [(0, starts[-1] + size - n) for (size, starts, _), n in zip(axes, volume_zyx.shape, strict=True)]
     padded = np.pad(volume_zyx, beyond, mode="reflect") if np.any(beyond) else volume_zyx
-    total = torch.zeros((objects, *(length // stride for length in padded.shape)), dtype=torch.float16)
+    total = torch.zeros((predictor.objects, *(length // stride for length in padded.shape)), dtype=torch.float16)
     with torch.inference_mode():
         for numbers in itertools.product(*(range(len(starts)) for _, starts, _ in axes)):
             places = [slice(starts[n], starts[n] + size) for (size, starts, _), n in zip(axes, numbers, strict=True)]
             block = torch.from_numpy(padded[tuple(places)].astype(np.float32))
-            values = predict_views(network, block[None, None], views)
+            values = predict_views(predictor, block[None, None])
             for axis, number in enumerate(numbers):
                 weight = axes[axis][2][number].reshape(-1, stride).mean(dim=1)
                 values *= weight.reshape([-1 if axis == other else 1 for other in range(3)])
@@ -103,14 +112,14 @@ def predict(
     return Probabilities(total[(slice(None), *inside)].numpy(), coarse, stride)
 
 
-def predict_views(network: nn.Module, images: Tensor, views: tuple[View, ...]) -> Tensor:
+def predict_views(predictor: Predictor, images: Tensor) -> Tensor:
     """Return the mean probability of the objects over views of one window, shape (K, ...)."""
     total = torch.zeros(())
-    for turn, turn_back in views:
+    for turn, turn_back in predictor.views:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = network(turn(images).contiguous())
+            logits = predictor.network(turn(images).contiguous())
         total = total + turn_back(logits.float().softmax(dim=1)[:, 1:])[0]
-    return total / len(views)
+    return total / len(predictor.views)
 
 
 def place_windows(length: int, size: int, overlap: int, multiple: int) -> tuple[int, list[int], list[Tensor]]:

@@ -55,10 +55,33 @@ class Progress:
     skipped: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What is learnt: a recipe, its objects, the tomograms."""
+
+    peer: Peer
+    task: Task
+    runs: Sequence[Run]
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """What learns: a network, by steps of an optimizer that lower a loss."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+    @classmethod
+    def build(cls, lesson: Lesson) -> "Learner":
+        """Return the learner of a recipe; its weights are drawn by torch's generator."""
+        network = lesson.peer.build(lesson.task.channels)
+        optimizer = lesson.peer.make_optimizer(list(network.parameters()))
+        return cls(network, optimizer, lesson.peer.make_loss(lesson.task))
+
+
 def train(
-    peer: Peer,
-    task: Task,
-    runs: Sequence[Run],
+    lesson: Lesson,
     folder: Path,
     budget: Budget,
     validate: Callable[[nn.Module], Verdict],
@@ -66,54 +89,49 @@ def train(
 ) -> None:
     """Train until the budget is spent; a folder with a checkpoint is gone on with."""
     torch.manual_seed(budget.seed)
-    network = peer.build(task.channels)
-    optimizer = peer.make_optimizer(list(network.parameters()))
-    loss = peer.make_loss(task)
-    progress = restore(folder, network, optimizer) or Progress(validate_at=budget.every_seconds)
+    learner = Learner.build(lesson)
+    progress = restore(folder, learner) or Progress(validate_at=budget.every_seconds)
     cut_curve(folder, len(progress.totals))
     saved_at = progress.seconds
     while True:
         is_over = progress.seconds >= budget.seconds
         if (is_over and progress.losses) or progress.seconds >= progress.validate_at:
-            save(folder / LAST, network, optimizer, progress)
-            note_validation(folder, validate(network), network, progress, say)
+            save(folder / LAST, learner, progress)
+            note_validation(folder, validate(learner.network), learner.network, progress, say)
             progress.validate_at = progress.seconds + budget.every_seconds
-            save(folder / LAST, network, optimizer, progress)
+            save(folder / LAST, learner, progress)
             saved_at = progress.seconds
         if is_over:
             return
         started, cpu_started = time.perf_counter(), time.process_time()
-        factor = peer.rate(progress.seconds / budget.seconds, progress.totals)
-        take_step(peer, task, runs, network, optimizer, loss, factor, budget.seed, progress)
+        factor = lesson.peer.rate(progress.seconds / budget.seconds, progress.totals)
+        take_step(lesson, learner, progress, factor=factor, seed=budget.seed)
         progress.step += 1
         progress.seconds += time.perf_counter() - started
         progress.cpu_seconds += time.process_time() - cpu_started
         if progress.seconds - saved_at >= CHECKPOINT_SECONDS:
-            save(folder / LAST, network, optimizer, progress)
+            save(folder / LAST, learner, progress)
             saved_at = progress.seconds
             say(f"step {progress.step}, {progress.seconds / 60:.1f} min, loss {np.mean(progress.losses[-50:]):.4f}")
 
 
-def take_step(
-    peer: Peer,
-    task: Task,
-    runs: Sequence[Run],
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    factor: float,
-    seed: int,
-    progress: Progress,
-) -> None:
-    """Draw a batch, which is a function of seed and step alone, and take one step of the optimizer."""
+def take_step(lesson: Lesson, learner: Learner, progress: Progress, *, factor: float, seed: int) -> None:
+    """Draw a batch, which is a function of seed and step alone, and take one step of the optimizer.
+
+    Parameters
+    ----------
+    factor
+        On the recipe's learning rate.
+    """
+    network, optimizer = learner.network, learner.optimizer
     torch.manual_seed(hash((seed, progress.step)) % 2**63)
-    images, targets = draw_batch(peer, task, runs, np.random.default_rng((seed, progress.step)))
+    images, targets = draw_batch(lesson, np.random.default_rng((seed, progress.step)))
     for group in optimizer.param_groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
     network.train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = network(images)
-    value = loss(logits.float(), targets)
+    value = learner.loss(logits.float(), targets)
     optimizer.zero_grad(set_to_none=True)
     value.backward()
     norm = nn.utils.get_total_norm([part.grad for part in network.parameters() if part.grad is not None])
@@ -124,14 +142,15 @@ def take_step(
     progress.losses.append(value.item())
 
 
-def draw_batch(peer: Peer, task: Task, runs: Sequence[Run], random: np.random.Generator) -> tuple[Tensor, Tensor]:
+def draw_batch(lesson: Lesson, random: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return images (B, 1, z, y, x) and targets, mixed in pairs where the recipe does."""
+    peer, task, runs = lesson.peer, lesson.task, lesson.runs
     ratios = None if peer.ratios is None else (1.0, *task.by_object(dict(peer.ratios)))
     images, targets = [], []
     for _ in range(peer.crops):
         run = runs[int(random.integers(len(runs)))]
-        radii = task.radii_voxels * peer.target_factor
-        grey, points = draw_crop(run, peer.crop_zyx, ratios, radii, peer.draw_turn(random), random)
+        radii_voxels = task.radii_voxels * peer.target_factor
+        grey, points = draw_crop(run, peer.crop_zyx, ratios, radii_voxels, peer.draw_turn(random), random)
         images.append(peer.change_grey(grey, random))
         targets.append(peer.draw_target(points, peer.crop_zyx, task))
     batch, values = torch.from_numpy(np.stack(images))[:, None], torch.from_numpy(np.stack(targets))
@@ -182,9 +201,10 @@ def write_curve(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_text(folder / CURVE, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save(path: Path, learner: Learner, progress: Progress) -> None:
     """Write a checkpoint, whole or not at all."""
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
+    network, optimizer = learner.network.state_dict(), learner.optimizer.state_dict()
+    state = {"network": network, "optimizer": optimizer, "progress": asdict(progress)}
     with write_beside(path) as partial:
         torch.save(state, partial)
 
@@ -196,11 +216,11 @@ def load_best(folder: Path, network: nn.Module) -> int:
     return int(state["step"])
 
 
-def restore(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-    """Give network and optimizer the state of the last checkpoint and return its progress; None without one."""
+def restore(folder: Path, learner: Learner) -> Progress | None:
+    """Give a learner the state of the last checkpoint and return its progress; None without one."""
     if not (folder / LAST).exists():
         return None
     state = torch.load(folder / LAST, weights_only=True)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
+    learner.network.load_state_dict(state["network"])
+    learner.optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])

@@ -7,6 +7,7 @@ project that the recipe was validated on. With --views all, its test-time augmen
 import argparse
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,9 +16,39 @@ from loop import keep_memory, load_best
 from peers import PEERS, Peer
 from task import Source, Task
 from torch import nn
-from validation import find_candidates, is_decided, judge, read_decision, read_truth
+from validation import Candidates, find_candidates, is_decided, judge, read_decision, read_truth
 
 from cryofind.pipeline.tuning import Tuning
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained recipe.
+
+    Parameters
+    ----------
+    folder
+        That train.py wrote.
+    step
+        Of the network, which is the best one.
+    views_name
+        Which views of test-time augmentation are used: `one` or `all` of the recipe.
+    """
+
+    folder: Path
+    peer: Peer
+    network: nn.Module
+    step: int
+    views_name: str
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views themselves."""
+        return self.peer.views if self.views_name == "all" else ONE_VIEW
+
+    def find_candidates(self, source: Source, task: Task) -> Candidates:
+        """Return the candidates of all runs by decoding."""
+        return find_candidates(self.network, self.peer, source, task, views=self.views)
 
 
 def main() -> None:
@@ -27,34 +58,25 @@ def main() -> None:
     logging.getLogger("cryofind").setLevel(logging.ERROR)
     options = json.loads((arguments.folder / "options.json").read_text())
     peer = PEERS[options["peer"]]
-    views = peer.views if arguments.views == "all" else ONE_VIEW
     validation = Source.open(Path(options["validation_project"]), options["flavours"][0])
     task = validation.task
     network = peer.build(task.channels)
-    step = load_best(arguments.folder, network)
-    decoder, tuning = decide(arguments.folder, arguments.views, step, network, peer, validation, task, views)
-    print(f"{options['peer']}, step {step}: {decoder}; {'; '.join(tuning.describe())}", flush=True)
+    trained = Trained(arguments.folder, peer, network, load_best(arguments.folder, network), arguments.views)
+    decoder, tuning = decide(trained, validation)
+    print(f"{options['peer']}, step {trained.step}: {decoder}; {'; '.join(tuning.describe())}", flush=True)
     source = Source.open(arguments.project, arguments.flavour)
-    candidates = find_candidates(network, peer, source, task, views=views)[decoder]
+    candidates = trained.find_candidates(source, task)[decoder]
     arguments.out.mkdir(parents=True, exist_ok=True)
     tuning.select(candidates).to_csv(arguments.out / "picks.csv")
 
 
-def decide(
-    folder: Path,
-    name: str,
-    step: int,
-    network: nn.Module,
-    peer: Peer,
-    validation: Source,
-    task: Task,
-    views: tuple[View, ...],
-) -> tuple[str, Tuning]:
+def decide(trained: Trained, validation: Source) -> tuple[str, Tuning]:
     """Return decoding and thresholds by all validation runs; what was found for this step before is not found again."""
+    task, folder, step, views_name = validation.task, trained.folder, trained.step, trained.views_name
     truth = read_truth(validation, task)
-    if not is_decided(folder, name, step, truth):
-        judge(find_candidates(network, peer, validation, task, views=views), truth, task).write(folder, name, step)
-    return read_decision(folder, name, truth, task)
+    if not is_decided(folder, views_name, step, truth):
+        judge(trained.find_candidates(validation, task), truth, task).write(folder, views_name, step)
+    return read_decision(folder, views_name, truth, task)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -19,6 +19,10 @@ def cosine(share: float, totals: Sequence[float]) -> float:
     return float(0.5 * (1 + np.cos(np.pi * min(1.0, share))))
 
 
+# Schedules that a change of the budget changes from the first step on.
+BOUND_TO_BUDGET = (cosine,)
+
+
 def halve_on_plateau(share: float, totals: Sequence[float]) -> float:
     """Return half as much after every `PATIENCE` validations that none before was worse than."""
     factor, best, waited = 1.0, -np.inf, 0

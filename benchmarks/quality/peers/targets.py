@@ -17,14 +17,14 @@ def balls(factor: float) -> DrawTarget:
 
     def draw(points: Points, size_zyx: Triple, task: Task) -> NDArray[Any]:
         labels = np.zeros(size_zyx, np.uint8)
-        radii = task.radii_voxels[points.labels - 1] * factor * points.scale
-        for index, label, radius in zip(points.indices_zyx, points.labels, radii, strict=True):
-            low = np.maximum(np.ceil(index - radius), 0).astype(int)
-            high = np.minimum(np.floor(index + radius) + 1, size_zyx).astype(int)
+        radii_voxels = task.radii_voxels[points.labels - 1] * factor * points.scale
+        for index, label, radius_voxels in zip(points.indices_zyx, points.labels, radii_voxels, strict=True):
+            low = np.maximum(np.ceil(index - radius_voxels), 0).astype(int)
+            high = np.minimum(np.floor(index + radius_voxels) + 1, size_zyx).astype(int)
             if (high <= low).any():
                 continue
             z, y, x = (np.arange(a, b) - centre for a, b, centre in zip(low, high, index, strict=True))
-            inside = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2 <= radius**2
+            inside = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2 <= radius_voxels**2
             labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))][inside] = label
         return labels
 

@@ -91,11 +91,11 @@ def read_imaging(path: Path, flavour: str) -> Imaging:
 
 def draw_mask(body: Body, spacing_angstrom: float) -> Volume:
     """Return a ball about a body, its edge soft over one voxel, in the smallest cube of odd size that holds it."""
-    radius = (body.radius_angstrom + MARGIN_ANGSTROM) / spacing_angstrom
-    reach = int(np.ceil(radius + 0.5)) - 1
+    radius_voxels = (body.radius_angstrom + MARGIN_ANGSTROM) / spacing_angstrom
+    reach = int(np.ceil(radius_voxels + 0.5)) - 1
     steps = np.arange(-reach, reach + 1)
     distances = np.sqrt(steps[:, None, None] ** 2 + steps[:, None] ** 2 + steps**2)
-    return np.asarray(np.clip(radius - distances + 0.5, 0, 1), np.float32)
+    return np.asarray(np.clip(radius_voxels - distances + 0.5, 0, 1), np.float32)
 
 
 def draw_templates(

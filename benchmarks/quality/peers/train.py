@@ -2,9 +2,10 @@
 
 python benchmarks/quality/peers/train.py PEER TRAIN_PROJECT... --validation-project PROJECT --out FOLDER
 
-Goes on where it was when FOLDER holds a checkpoint. `curve.jsonl` gets a row every --every minutes of training: seconds
-of training, step, F4 on the validation project with the best thresholds for it, in all and by object. `best.pt` and
-`validation-one.csv` (candidates, which `pick.py` fits thresholds on) are of the best validation, `last.pt` of the end.
+Goes on where it was when FOLDER holds a checkpoint, with more --minutes too, unless the recipe's learning rate is a
+function of them. `curve.jsonl` gets a row every --every minutes of training: seconds of training, step, F4 on the
+validation project with the best thresholds for it, in all and by object. `best.pt` and `validation-one.csv`
+(candidates, which `pick.py` fits thresholds on) are of the best validation, `last.pt` of the end.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from loop import Budget, keep_memory, train
+from loop import Budget, Lesson, keep_memory, train
 from peers import PEERS
+from schedules import BOUND_TO_BUDGET
 from task import Source, read_training_runs
 from validation import Verdict, find_candidates, judge, read_truth
 
@@ -40,26 +42,30 @@ def main() -> None:
         return judge(find_candidates(network, peer, source, task, runs=arguments.validation_runs), truth, task)
 
     budget = Budget(60 * arguments.minutes, 60 * arguments.every, arguments.seed)
-    train(peer, task, runs, arguments.out, budget, validate, partial(print, flush=True))
+    train(Lesson(peer, task, runs), arguments.out, budget, validate, partial(print, flush=True))
 
 
 def note_options(arguments: argparse.Namespace) -> None:
-    """Keep what this was trained on, for picking and for readers."""
+    """Keep what this was trained on, for picking and for readers; refuse to go on with what would not be the same."""
     document = {
         "peer": arguments.peer,
         "projects": [str(path) for path in arguments.projects],
         "validation_project": str(arguments.validation_project),
+        "validation_runs": arguments.validation_runs,
         "flavours": arguments.flavour,
         "minutes": arguments.minutes,
         "threads": arguments.threads,
         "seed": arguments.seed,
     }
     path = arguments.out / "options.json"
-    fixed = ("peer", "projects", "validation_project", "flavours", "seed")
+    fixed = ["peer", "projects", "validation_project", "validation_runs", "flavours", "seed"]
+    if PEERS[arguments.peer].rate in BOUND_TO_BUDGET:
+        fixed.append("minutes")
     if path.exists():
         before = json.loads(path.read_text())
-        if changed := [name for name in fixed if before[name] != document[name]]:
-            raise SystemExit(f"{path}: was trained with another {changed[0]} ({before[changed[0]]}); use another --out")
+        if changed := [name for name in fixed if before.get(name) != document[name]]:
+            found = before.get(changed[0])
+            raise SystemExit(f"{path}: was trained with another {changed[0]} ({found}); use another --out")
     write_json(path, document)
 
 

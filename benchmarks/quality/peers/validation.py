@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference import ONE_VIEW, View, predict
+from inference import ONE_VIEW, Predictor, View, predict
 from peers import Peer
 from task import Source, Task
 from torch import nn
@@ -82,12 +82,11 @@ def find_candidates(
 ) -> Candidates:
     """Return the candidates of all runs by decoding; tomograms are read one by one."""
     network.eval()
+    predictor = Predictor(network, peer.windows, len(task.objects), peer.stride, views)
     tables: dict[str, list[Picks]] = {}
     for entry in source.entries[:runs]:
         run = source.read(entry, task)
-        found = predict(
-            network, run.volume_zyx, run.grid, peer.windows, objects=len(task.objects), stride=peer.stride, views=views
-        )
+        found = predict(predictor, run.volume_zyx, run.grid)
         for decode in peer.decoders:
             for name, picks in decode(found, task, run.name).items():
                 tables.setdefault(name, []).append(picks)

@@ -68,7 +68,7 @@ def command(
         counts = ", ".join(f"{count} {name}" for name, count in record["selected"].items()) or "no picks"
         flavour = f" ({record['flavour']})" if record["flavour"] else ""
         click.echo(f"{record['run']}{flavour}: {counts}")
-        click.echo(describe_trust(record["run"], record["trust"]))
+        click.echo(describe_trust(record["run"], record["trust"], record.get("familiarity")))
     for item in summary.failed:
         click.echo(f"cryofind: error: {item.error}", err=True)
     if summary.records:

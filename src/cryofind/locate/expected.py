@@ -18,6 +18,9 @@ _INTERVAL = (0.025, 0.975)
 USUAL_SPREAD = 0.65
 RUNS_OF_USUAL_SPREAD = 3
 
+# So rarely may more particles than the interval's upper end have no candidate, all of them.
+UNSEEN_CHANCE = 0.05
+
 # Factors of abundance are weighed to four standard deviations at this distance of their logarithms.
 LOG_FACTOR_STEP = 0.05
 
@@ -91,7 +94,8 @@ def estimate_abundance(calibrated: ArrayLike, counts: CandidateCounts, *, factor
     The number is the sum of the probabilities over the share of particles that have a candidate. Its variance has four
     parts: which candidates are hits (Poisson-binomial), how many particles have no candidate, how well the share of
     those is known, and how scores drift from tomogram to tomogram (`counts.spread`). The interval is that of a gamma
-    distribution of this mean and variance.
+    distribution of this mean and variance; it reaches at least as many particles as may well all be without a
+    candidate, which is what few or no candidates leave open.
 
     With a `factor_spread` the odds of all candidates are multiplied by a factor, for particles that are rarer or more
     frequent than where scores were calibrated. Its likelihood is that of Saerens, Latinne & Decaestecker (2002, Neural
@@ -117,7 +121,9 @@ def estimate_abundance(calibrated: ArrayLike, counts: CandidateCounts, *, factor
     expected = float(weights @ numbers)
     variance = float(weights @ (variances + (slopes * counts.spread) ** 2 + (numbers - expected) ** 2))
     factor = float(np.exp(weights @ log_factors))
-    return Abundance(shifted @ weights, factor, expected, *_interval(expected, variance))
+    low, high = _interval(expected, variance)
+    unseen = float(np.log(UNSEEN_CHANCE) / np.log1p(-counts.recall))
+    return Abundance(shifted @ weights, factor, expected, low, max(high, unseen))
 
 
 def _estimate(probabilities: Floats, counts: CandidateCounts) -> tuple[float, float, float]:

@@ -11,7 +11,6 @@ from cryofind.models.unet import ResidualUNet, build_network, network_multiple
 from cryofind.models.weights import (
     DEFAULT_MODEL,
     LoadedModel,
-    copy_with_card,
     find_model,
     initialize_from,
     load_model_folder,
@@ -36,7 +35,6 @@ __all__ = [
     "can_widen",
     "card_objects",
     "choose_precision",
-    "copy_with_card",
     "find_model",
     "fold_batch_norm",
     "initialize_from",

@@ -80,20 +80,12 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard, *, stored_type
         If the file system refuses.
     """
     tensors = {name: _as_stored(name, tensor, stored_type) for name, tensor in network.state_dict().items()}
-    return _write_model(folder, save_tensors(tensors), card)
-
-
-def copy_with_card(folder: Path, out: Path, card: ModelCard) -> None:
-    """Write the weights of a model, byte for byte, with another card into a folder.
-
-    Raises
-    ------
-    ModelError
-        If the model is missing or damaged, or a field of the card (as changed by `model_copy`) is out of range.
-    OutputError
-        If the file system refuses.
-    """
-    _write_model(out, read_sealed_files(folder, (WEIGHTS_NAME, CARD_NAME))[WEIGHTS_NAME], card)
+    weights = save_tensors(tensors)
+    fields = {name: getattr(card, name) for name in ModelCard.model_fields}
+    card = parse_card({**fields, "weights_sha256": hash_bytes(weights)}, str(folder / CARD_NAME))
+    text = json.dumps(card.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+    write_sealed_files(folder, {WEIGHTS_NAME: weights, CARD_NAME: text.encode()})
+    return card
 
 
 def load_model_folder(folder: Path) -> LoadedModel:
@@ -233,14 +225,6 @@ def _weights_to_start_from(trained: nn.Module, network: nn.Module) -> dict[str, 
     if not can_widen(trained, network):
         return trained.state_dict()
     return widen_weights(cast(ResidualUNet, trained), cast(ResidualUNet, network))
-
-
-def _write_model(folder: Path, weights: bytes, card: ModelCard) -> ModelCard:
-    fields = {name: getattr(card, name) for name in ModelCard.model_fields}
-    card = parse_card({**fields, "weights_sha256": hash_bytes(weights)}, str(folder / CARD_NAME))
-    text = json.dumps(card.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
-    write_sealed_files(folder, {WEIGHTS_NAME: weights, CARD_NAME: text.encode()})
-    return card
 
 
 def _pair_channels(network: nn.Module, names: tuple[str, ...], loaded: LoadedModel) -> dict[str, tuple[int, int]]:

@@ -43,15 +43,20 @@ def doubt_calibration(card: ModelCard, locate: LocateConfig, conditions: Conditi
     conditions
         What runs the networks now (`describe_conditions`).
     """
-    if not card.calibration:
+    differences = find_differences(card, locate, conditions)
+    if not card.calibration or not differences:
         return None
+    return f"scores were calibrated for {'; '.join(differences)}: `cryofind tune` would calibrate them for this"
+
+
+def find_differences(card: ModelCard, locate: LocateConfig, conditions: Conditions) -> list[str]:
+    """Return how candidates differ from those that a card's calibration is for; see `doubt_calibration`."""
     differences = [
         f"{name} {card.calibrated_for[name]}, not {now}"
         for name, now in conditions.items()
         if card.calibrated_for.get(name, now) != now
     ]
     before, now = (settings.model_dump(exclude=_SETTINGS_OF_SELECTION) for settings in (card.locate, locate))
-    differences += [f"locate.{name} {before[name]}, not {now[name]}" for name in before if before[name] != now[name]]
-    if not differences:
-        return None
-    return f"scores were calibrated for {'; '.join(differences)}: `cryofind tune` would calibrate them for this"
+    return differences + [
+        f"locate.{name} {before[name]}, not {now[name]}" for name in before if before[name] != now[name]
+    ]

@@ -24,6 +24,7 @@ from cryofind.io import (
 )
 from cryofind.models import model_hash
 from cryofind.pipeline.column_plan import refuse_resampling, refuse_volumes
+from cryofind.pipeline.familiarity import warnings_of
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.picked_runs import PICKS_NAME, Record, RunInProgress, describe_run, read_finished
 from cryofind.pipeline.picker import Picker, PickResult
@@ -201,13 +202,16 @@ class RunPicking:
         """
         if isinstance(run.content, dict):
             logger.info("%s: already picked, kept", run.entry.run)
+            if (familiarity := run.content.get("familiarity")) and familiarity["warning"]:
+                logger.warning("%s: %s", run.entry.run, familiarity["warning"])
             return run.holding(run.content)
         if isinstance(run.content, StreamedTomogram):
             result = pick_streamed(self.picker, run.content, self.needs)
         else:
             result = self._pick_whole(run.content)
+        warnings = warnings_of(result.familiarity)
         for note in result.notes:
-            logger.info("%s: %s", run.entry.run, note)
+            logger.log(logging.WARNING if note in warnings else logging.INFO, "%s: %s", run.entry.run, note)
         return run.holding(result)
 
     def _pick_whole(self, prepared: Tomogram) -> PickResult:

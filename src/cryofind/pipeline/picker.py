@@ -222,9 +222,9 @@ class Picker:
             may_overwrite=may_overwrite,
         )
 
-    def find_candidates(self, prepared: Tomogram) -> Picks:
-        """Return the candidates of a tomogram that `prepare` returned, before calibration and thresholds."""
-        return self.predict(prepared).find_picks(self.specs, self.config.locate)
+    def find_candidates(self, tomogram: Tomogram) -> Picks:
+        """Return the candidates of a tomogram as it was read, before calibration and thresholds."""
+        return self.predict(self.prepare(tomogram)).find_picks(self.specs, self.config.locate)
 
     def predict(self, prepared: Tomogram) -> Prediction:
         """Return what the networks say about a tomogram that `prepare` returned."""

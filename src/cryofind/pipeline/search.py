@@ -32,6 +32,9 @@ TRIALS_NAME = "trials.jsonl"
 BEST_NAME = "best.toml"
 IMPORTANCE_NAME = "importance.svg"
 
+# Options of prediction that do not change how a trial is judged.
+_FREE_PREDICT_FIELDS = {"device", "devices", "memory_gigabytes", "keep_probabilities", "segmentation_threshold"}
+
 
 def search_recipe(request: SearchRequest, recipe: SearchRecipe) -> list[str]:
     """Run trials until the budget is used up, write the best recipe; return a summary, a line each.
@@ -52,9 +55,10 @@ def search_recipe(request: SearchRequest, recipe: SearchRecipe) -> list[str]:
     runner = _prepare(request, recipe)
     record = {"made_by": MADE_BY}
     identity = _describe_search(runner)
-    _refuse_other_search(request.out / IDENTITY_NAME, identity)
+    _refuse_other_search(request.out, identity)
     if not claim:
         write_json(request.out / RECORD_NAME, record)
+    if not (request.out / IDENTITY_NAME).exists():
         write_json(request.out / IDENTITY_NAME, {"sha256": hash_document(identity), **identity})
     ended = _run_trials(runner)
     lines = _conclude(runner)
@@ -110,8 +114,9 @@ def _describe_search(runner: TrialRunner) -> dict[str, Any]:
     """Return what must be the same for a search to go on, JSON-ready."""
     recipe, corpus = runner.recipe, runner.corpus.read(runner.recipe.config)
     trainer = runner.build_trainer(recipe.config, runner.request.out)
+    predict = recipe.config.predict.model_dump(mode="json", exclude=_FREE_PREDICT_FIELDS)
     identity = {
-        "recipe": describe_recipe(recipe.config),
+        "recipe": {**describe_recipe(recipe.config), "predict": predict},
         "space": {dimension.key: asdict(dimension) for dimension in recipe.space},
         "seeds": recipe.search.seeds,
         "objects": [[spec.name, spec.radius_angstrom] for spec in corpus.specs],
@@ -121,8 +126,12 @@ def _describe_search(runner: TrialRunner) -> dict[str, Any]:
     return document
 
 
-def _refuse_other_search(path: Path, identity: dict[str, Any]) -> None:
+def _refuse_other_search(out: Path, identity: dict[str, Any]) -> None:
+    path = out / IDENTITY_NAME
     if not path.exists():
+        if (out / TRIALS_NAME).exists():
+            problem = f"is missing, so nothing says by which recipe and data {TRIALS_NAME} was made"
+            raise OutputError(path, problem, "choose a new --out")
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -132,7 +141,7 @@ def _refuse_other_search(path: Path, identity: dict[str, Any]) -> None:
     if sha256 != hash_document(identity):
         differences = describe_differences(found, identity) or "its hash does not fit its content"
         advice = "use the old recipe and data, or another --out"
-        raise OutputError(path.parent, f"holds another search: {differences}", advice)
+        raise OutputError(out, f"holds another search: {differences}", advice)
 
 
 def _run_trials(runner: TrialRunner) -> str:

@@ -1,6 +1,7 @@
 """What to expect of the picks of one tomogram without a truth, and the selection that is expected to be best."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,8 +73,12 @@ def select_picks(candidates: Picks, tuning: Tuning, specs: Sequence[ParticleSpec
         objects[name] = _describe_object(abundance, selected[rows])
     names = [spec.name for spec in specs if spec.is_particle]
     known = {name: objects[name] for name in names if name in objects}
-    others = [name for name in names if name not in objects]
-    trust = {**_sum_up(known, specs, config), "objects": known, "not_calibrated": others}
+    trust = {
+        **_sum_up(known, specs, config),
+        "objects": known,
+        "calibrated_without_counts": [name for name in names if name in tuning.calibration and name not in known],
+        "not_calibrated": [name for name in names if name not in tuning.calibration],
+    }
     return Selection(replace(picks, scores=scores, selected=selected), trust)
 
 
@@ -95,20 +100,29 @@ def _describe_object(abundance: Abundance, selected: NDArray[np.bool_]) -> Recor
 
 
 def _sum_up(objects: dict[str, Record], specs: Sequence[ParticleSpec], config: Config) -> Record:
-    """Return precision and recall of all objects together, each particle and pick with the weight of its object."""
+    """Return precision and recall of all objects together: of picks and particles, and weighted as the score weighs."""
     weights = dict.fromkeys(objects, 1.0)
+    precision, recall = _share_of_hits(objects, weights)
     if any(spec.score_weight for spec in specs if spec.is_particle):
         weighted = weighted_specs(Picks.empty(), specs, config.score)
         weights = {spec.name: spec.score_weight for spec in weighted}
+    weighted_precision, weighted_recall = _share_of_hits(objects, weights)
+    return {
+        "picks": sum(known["picks"] for known in objects.values()),
+        "expected_precision": precision,
+        "expected_recall": recall,
+        "weighted_expected_precision": weighted_precision,
+        "weighted_expected_recall": weighted_recall,
+    }
+
+
+def _share_of_hits(objects: dict[str, Record], weights: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """Return which share of the picks, and of the particles, the hits are."""
     hits, picks, expected = (
         sum(weights[name] * known[field] for name, known in objects.items())
         for field in ("expected_hits", "picks", "expected")
     )
-    return {
-        "picks": sum(known["picks"] for known in objects.values()),
-        "expected_precision": _ratio(hits, picks),
-        "expected_recall": _ratio(hits, expected),
-    }
+    return _ratio(hits, picks), _ratio(hits, expected)
 
 
 def _ratio(part: float, whole: float) -> float | None:
@@ -116,18 +130,30 @@ def _ratio(part: float, whole: float) -> float | None:
     return round(min(part / whole, 1.0), 4) if whole > 0 else None
 
 
-def describe_trust(run: str, trust: Record) -> str:
-    """Return what to expect of a run's picks as one line."""
-    objects, others = trust["objects"], trust["not_calibrated"]
-    if not objects:
+def describe_trust(run: str, trust: Record, familiarity: Record | None = None) -> str:
+    """Return what to expect of a run's picks as one line, from its record's `trust` and `familiarity`."""
+    objects, older, others = trust["objects"], trust.get("calibrated_without_counts", []), trust["not_calibrated"]
+    if not objects and not older:
         return f"{run}: scores are not calibrated, so nothing can be expected of them (`cryofind tune`)"
-    numbers = ", ".join(
-        f"{known['expected']:.0f} ({known['interval_95'][0]:.0f}-{known['interval_95'][1]:.0f}) {name}"
-        for name, known in objects.items()
-    )
-    line = f"{run}: about {numbers}; of {trust['picks']} picks {_percent(trust['expected_precision'])} expected right"
-    line += f", recall {_percent(trust['expected_recall'])}"
-    return f"{line}; not calibrated: {', '.join(others)}" if others else line
+    parts = [f"about {_describe_numbers(trust)}"] if objects else []
+    if older:
+        unknown = "calibrated by an older cryofind: how many particles to expect is not known (`cryofind tune`)"
+        parts.append(f"{', '.join(older)} {unknown}")
+    if others:
+        parts.append(f"not calibrated: {', '.join(others)}")
+    if objects and familiarity is not None and familiarity["warning"] is not None:
+        parts.append("unlike the tomograms it learnt from: do not rely on these numbers")
+    return f"{run}: {'; '.join(parts)}"
+
+
+def _describe_numbers(trust: Record) -> str:
+    numbers = []
+    for name, known in trust["objects"].items():
+        low, high = known["interval_95"]
+        # Whole particles, outwards: so it was measured how many of the intervals hold.
+        numbers.append(f"{known['expected']:.0f} ({math.floor(low)}-{math.ceil(high)}) {name}")
+    precision, recall = (_percent(trust[key]) for key in ("expected_precision", "expected_recall"))
+    return f"{', '.join(numbers)}; of {trust['picks']} picks {precision} expected right, recall {recall}"
 
 
 def _percent(share: float | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from cryofind.errors import InSampleError, OutputError, PicksError
 from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.models import SeenRun, save_model
-from cryofind.pipeline.conditions import describe_conditions
+from cryofind.pipeline.conditions import Conditions, describe_conditions, find_differences
 from cryofind.pipeline.corpus import find_annotated_runs, read_annotated
 from cryofind.pipeline.ensembles import write_ensemble
 from cryofind.pipeline.familiarity import Look, look_at_volume, summarize_looks
@@ -63,8 +63,8 @@ def tune_model(
     entries = [entry for entry in chosen if entry.run in annotated]
     if not entries:
         raise PicksError(project.path, "holds no annotated run with a tomogram", "add picks, or choose other runs")
-    picker, evidence = _gather(picker, project, entries, selection, in_sample=in_sample)
-    return _write_tuned(picker, out, evidence)
+    located, evidence = _gather(picker, project, entries, selection, in_sample=in_sample)
+    return _write_tuned(located, out, evidence, given=picker)
 
 
 def _gather(
@@ -92,30 +92,38 @@ def _gather(
     return picker, _Evidence(pooled, truth, tuple(runs), tuple(seen), tuple(looks))
 
 
-def _write_tuned(picker: Picker, out: Path, evidence: _Evidence) -> list[str]:
-    previous = Tuning(picker.card.thresholds, picker.card.calibration, {})
+def _write_tuned(picker: Picker, out: Path, evidence: _Evidence, *, given: Picker) -> list[str]:
+    """Write the picker, with its distances chosen, tuned; `given` has those of the recipe."""
     config, specs = picker.config, picker.specs
+    engine = picker.ready_networks.choice.as_record()
+    conditions = describe_conditions(engine, config, member_count=len(picker.networks))
+    # Objects that are not tuned keep the distances of the recipe.
+    differences = find_differences(picker.card, given.config.locate, conditions)
+    previous = picker.tuning.without_calibration() if differences else picker.tuning
     tuning = fit_tuning(evidence.candidates, evidence.truth, specs, config, previous=previous)
     if not any(tuning.f_beta.values()):
         problem = f"gives nothing to tune on: no object has {config.tune.min_picks} annotated picks and a hit"
         raise PicksError("tune", problem, "give more runs, lower tune.min_picks, or use another model")
+    lost = [name for name in picker.card.calibration if differences and not tuning.f_beta.get(name)]
+    if lost:
+        problem = "too little to tune on, and the old calibration is for"
+        logger.warning("%s: %s %s: scores are left as they are", ", ".join(lost), problem, "; ".join(differences))
     honest = score_left_out(evidence.candidates, evidence.truth, specs, config, previous=previous)
-    _write_members(picker, out, tuning, evidence)
+    _write_members(picker, out, tuning, evidence, conditions)
     mark = f" (IN-SAMPLE: {', '.join(evidence.in_sample_runs)})" if evidence.in_sample_runs else ""
     total = weigh_f_beta(tuning.f_beta, evidence.truth, specs, config)
     lines = [line + mark for line in tuning.describe()]
     lines.append(f"F-beta of the runs that chose the thresholds: {total:.4f}{mark}")
     if honest is not None:
-        lines += [f"Each run with thresholds from the others{mark}:", format_score_table(honest)]
+        distances = "" if config.locate == given.config.locate else ", distances from all, so it leans high"
+        lines += [f"Each run with thresholds from the others{distances}{mark}:", format_score_table(honest)]
     return [*lines, f"tuned model -> {out}"]
 
 
-def _write_members(picker: Picker, out: Path, tuning: Tuning, evidence: _Evidence) -> None:
+def _write_members(picker: Picker, out: Path, tuning: Tuning, evidence: _Evidence, conditions: Conditions) -> None:
     """Write every member of a model into `out` with the new thresholds on its card."""
     single = len(picker.networks) == 1
     members = [out] if single else [out / f"member_{number + 1}" for number in range(len(picker.networks))]
-    engine = picker.ready_networks.choice.as_record()
-    conditions = describe_conditions(engine, picker.config, member_count=len(picker.networks))
     looks = zip(*evidence.looks, strict=True)
     for member, network, card, seen in zip(members, picker.networks, picker.cards, looks, strict=True):
         changes: dict[str, Any] = {

@@ -51,6 +51,8 @@ def choose_separations(
 ) -> tuple[Picker, list[Picks]]:
     """Choose for every object the least distance that gives the highest F-beta at its best threshold.
 
+    All runs choose together, so what is then scored on any of them leans high.
+
     Parameters
     ----------
     picker

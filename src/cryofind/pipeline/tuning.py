@@ -54,6 +54,14 @@ class Tuning:
             scores[rows] = apply_calibration(scores[rows], calibration)
         return candidates.with_scores(scores).selected_above(dict(self.thresholds), default=DEFAULT_THRESHOLD)
 
+    def without_calibration(self) -> "Tuning":
+        """Return the tuning that selects the same candidates by their raw scores."""
+        raw = {
+            name: float(undo_calibration(self.thresholds.get(name, DEFAULT_THRESHOLD), calibration))
+            for name, calibration in self.calibration.items()
+        }
+        return Tuning({**self.thresholds, **raw}, {}, self.f_beta)
+
     def with_floors(self, config: LocateConfig, objects: Sequence[str]) -> LocateConfig:
         """Return the options with floors that leave out what no reader of picks looks for.
 
@@ -164,7 +172,8 @@ def score_left_out(
 ) -> ScoreReport | None:
     """Score every run with thresholds from the *other* runs: what to expect of tuned thresholds on a new run.
 
-    None when there are fewer than two runs.
+    That leans high where all runs together chose how candidates are located (`choose_separations`). None when there are
+    fewer than two runs.
     """
     runs = truth.run_names
     if len(runs) < 2:

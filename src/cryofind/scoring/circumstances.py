@@ -47,11 +47,6 @@ class Recall:
     hits: int
 
     @property
-    def value(self) -> float:
-        """Recall of the selected picks, 0 to 1; NaN without references."""
-        return self.hits / self.references if self.references else float("nan")
-
-    @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the recall; see `wilson_interval`."""
         return wilson_interval(self.hits, self.references)
