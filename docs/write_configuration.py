@@ -39,7 +39,8 @@ RECIPE_HEAD = """\
 
 What `cryofind simulate RECIPE` reads: a TOML file with a table per stage and one for each species. A value is a number
 or a range `[low, high]` that every run draws from; `--set table.key=value` changes one. Shipped: `czii`, `czii-hard`
-(lower dose, more crowding, worse alignment) and `easy`. How to write one: [simulate](../how-to/simulate.md).
+(lower dose, more crowding, worse alignment), `czii-wide` (all of it, drawn widely) and `easy`.
+How to write one: [simulate](../how-to/simulate.md).
 
 ```toml
 [species.ribosome]          # a shipped body of that name, the challenge's radius
