@@ -1,8 +1,6 @@
 """The benchmark of calibration on candidates whose odds are known."""
 
-import importlib
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,20 +15,14 @@ from cryofind.io import open_project, write_tomogram_zarr
 from cryofind.models import save_model
 from cryofind.testing import write_phantom_project
 from cryofind.types import Picks
+from tests.benchmark_scripts import import_scripts
 from tests.tiny_models import SPECS, build_tiny, tiny_card
-
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "quality"
 
 
 @pytest.fixture(scope="module")
 def calibration() -> Iterator[Any]:
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield importlib.import_module("calibration")
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in ("calibration", "figures"):
-            sys.modules.pop(name, None)
+    with import_scripts("quality", ["calibration"]) as scripts:
+        yield scripts.calibration
 
 
 def make_tables(*, seed: int, drift: float = 0.0) -> tuple[Picks, Picks]:

@@ -1,9 +1,6 @@
 """The figures of the quality benchmark against the scorer, and what their intervals say."""
 
-import importlib
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +8,15 @@ import pytest
 
 from cryofind import czii, score
 from cryofind.types import ParticleSpec, Picks
+from tests.benchmark_scripts import import_scripts
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "quality"
 SPECS = (ParticleSpec("a", 50.0, 1, score_weight=1.0), ParticleSpec("b", 100.0, 2, score_weight=2.0))
 
 
 @pytest.fixture(scope="module")
 def figures() -> Iterator[Any]:
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield importlib.import_module("figures")
-    finally:
-        sys.path.remove(str(FOLDER))
-        sys.modules.pop("figures", None)
+    with import_scripts("quality", ["figures"]) as scripts:
+        yield scripts.figures
 
 
 def make_picks(runs: int, *, found: float, false: int, seed: int = 0) -> tuple[Picks, Picks]:

@@ -1,11 +1,9 @@
 """The learning curve spoils annotation as it says, and makes each point once, of the runs that it names."""
 
-import importlib
 import json
 import os
 import queue
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +18,10 @@ from cryofind.cli import main as run_command
 from cryofind.io import open_project
 from cryofind.models import find_model, load_model_folder
 from cryofind.types import Picks, VoxelGrid
+from tests.benchmark_scripts import import_scripts
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "quality"
 MODULES = ("figures", "places", "hardware", "sets", "lock", "rows", "board", "run")
 OWN = ("curve_rows", "spoiled_annotation", "learning_curve")
-BORROWED = ("machine", "options", "plot")  # of benchmarks/speed
 
 DEFINITIONS = "".join(
     f"""
@@ -37,6 +34,7 @@ shape_zyx = [40, 96, 96]
 """
     for name, role, seed, runs in (("learnt", "train", 5, 3), ("judge", "test", 6, 2))
 )
+
 COUNTS = {"apo-ferritin": 3000, "ribosome": 1500}  # in the volume of a real tomogram, 200 times as large
 CROWDED = "".join(f"[species.{name}]\ncount = {COUNTS.get(name, 200)}\n" for name in czii.OBJECT_NAMES)
 RECIPE = """
@@ -55,14 +53,8 @@ normalization = "robust"
 @pytest.fixture(scope="module")
 def quality() -> Iterator[SimpleNamespace]:
     """Return the benchmark's modules, which see each other as scripts of one folder do."""
-    path = list(sys.path)
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in (*MODULES, *OWN)})
-    finally:
-        sys.path[:] = path
-        for name in (*MODULES, *OWN, *BORROWED):
-            sys.modules.pop(name, None)
+    with import_scripts("quality", (*MODULES, *OWN)) as scripts:
+        yield scripts
 
 
 @pytest.fixture(scope="module")

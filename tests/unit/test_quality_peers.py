@@ -1,7 +1,6 @@
 """The parts of the published recipes against what they should compute, and their training, killed and gone on with."""
 
 import dataclasses
-import importlib
 import itertools
 import json
 import sys
@@ -20,25 +19,21 @@ from cryofind import czii
 from cryofind.errors import ProjectError
 from cryofind.testing.projects import write_phantom_project
 from cryofind.types import Picks, VoxelGrid
+from tests.benchmark_scripts import import_scripts
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "quality" / "peers"
 MODULES = (
     *("task", "crops", "augmentations", "targets", "losses", "networks", "inference", "decoding", "schedules"),
     *("peers", "validation", "loop", "train", "pick"),
 )
+
 SHAPE = (40, 60, 60)
 
 
 @pytest.fixture(scope="module")
 def code() -> Iterator[SimpleNamespace]:
     """Return the modules, which see each other as scripts of one folder do."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
+    with import_scripts("quality/peers", MODULES) as scripts:
+        yield scripts
 
 
 @pytest.fixture

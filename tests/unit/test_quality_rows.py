@@ -1,10 +1,8 @@
 """The quality benchmark's sets stay what they were frozen as, and its rows are the scorer's numbers, made once."""
 
-import importlib
 import itertools
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +17,9 @@ from cryofind.models import find_model, load_model_folder, save_model
 from cryofind.models.card import SeenRun
 from cryofind.pipeline import score_paths
 from cryofind.types import Picks
+from tests.benchmark_scripts import import_scripts
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "quality"
 MODULES = ("figures", "places", "hardware", "sets", "lock", "rows", "board", "run")
-BORROWED = ("machine", "options")  # of benchmarks/speed
 
 DEFINITIONS = """
 [sets.tiny-test]
@@ -51,14 +48,8 @@ Run = Callable[..., str]
 @pytest.fixture(scope="module")
 def quality() -> Iterator[SimpleNamespace]:
     """Return the benchmark's modules, which see each other as scripts of one folder do."""
-    path = list(sys.path)
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-    finally:
-        sys.path[:] = path
-        for name in (*MODULES, *BORROWED):
-            sys.modules.pop(name, None)
+    with import_scripts("quality", MODULES) as scripts:
+        yield scripts
 
 
 def call(quality: SimpleNamespace, folder: Path, *arguments: object) -> None:

@@ -28,8 +28,8 @@ from cryofind.simulate.ctf import Optics
 from cryofind.simulate.densities import load_body
 from cryofind.simulate.render import render_body
 from cryofind.types import Picks, Tomogram, VoxelGrid
+from tests.benchmark_scripts import import_scripts
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "quality" / "peers"
 PARTS = ("template_rotations", "template_densities", "template_correlation", "template_matching")
 STEP_DEGREES = 40.0
 SPACING_ANGSTROM = 20.0
@@ -45,13 +45,8 @@ class Modules:
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[Modules]:
-    sys.path.insert(0, str(FOLDER))
-    try:
+    with import_scripts("quality/peers", PARTS):
         yield Modules()
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in PARTS:
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The measures of `benchmarks/realism` measure what they say, and still give the published numbers."""
 
-import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -16,21 +15,16 @@ from scipy import stats
 
 from cryofind.testing import write_phantom_project
 from cryofind.types import Picks
+from tests.benchmark_scripts import import_scripts
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "realism"
 MODULES = ("measures", "draws", "picture", "runs", "reference", "sections", "compare")
 
 
 @pytest.fixture(scope="module")
 def realism() -> Iterator[SimpleNamespace]:
     """Return the benchmark's modules, which see each other as scripts of one folder do."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
+    with import_scripts("realism", MODULES) as scripts:
+        yield scripts
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float64]:

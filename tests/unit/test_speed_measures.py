@@ -1,6 +1,5 @@
 """`benchmarks/speed` gives no time for what failed, and loses nothing by it."""
 
-import importlib
 import json
 import sys
 import time
@@ -14,21 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "speed"
+from tests.benchmark_scripts import import_scripts
+
 MODULES = ("options", "table", "plot", "machine", "measuring", "report", "materials", "picking", "growth", "streaming")
 
 
 @pytest.fixture(scope="module")
 def speed() -> Iterator[SimpleNamespace]:
     """Return the benchmark's modules, which see each other as scripts of one folder do."""
-    names = (*MODULES, "run")
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in names:
-            sys.modules.pop(name, None)
+    with import_scripts("speed", (*MODULES, "run")) as scripts:
+        yield scripts
 
 
 def python(code: str) -> list[object]:
