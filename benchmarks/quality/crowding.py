@@ -21,11 +21,11 @@ from figures import Counts, Estimate, compare_paired, estimate_total
 
 from cryofind.atomic import write_text
 from cryofind.config import LocateConfig
-from cryofind.errors import CryofindError, InSampleError, PicksError
+from cryofind.errors import CryofindError, InSampleError
 from cryofind.io import open_project
 from cryofind.pipeline import load_model
-from cryofind.pipeline.corpus import find_annotated_runs, read_annotated
-from cryofind.pipeline.inputs import InputSelection, choose_one_per_run, refuse_absent_runs
+from cryofind.pipeline.corpus import choose_annotated, read_annotated
+from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.seen import is_seen, remember_run
 from cryofind.pipeline.tune_location import choose_separations, find_in_ways
@@ -151,12 +151,7 @@ def read_unseen(picker: Picker, path: Path, runs: Sequence[str]) -> Iterator[tup
         If there is none.
     """
     project, selection = open_project(path), InputSelection(runs=tuple(runs))
-    refuse_absent_runs(selection.runs, project.runs)
-    annotated = find_annotated_runs(project, selection)
-    chosen = choose_one_per_run(project, selection, preferred_flavours=picker.card.flavours)
-    entries = [entry for entry in chosen if entry.run in annotated]
-    if not entries:
-        raise PicksError(path, "holds no annotated run with a tomogram", "give a project with true picks")
+    entries = choose_annotated(project, selection, preferred_flavours=picker.card.flavours)
     for number, entry in enumerate(entries):
         tomogram, truth = read_annotated(project, entry, selection)
         if is_seen(remember_run(tomogram, truth, role="tune"), picker.seen_runs):

@@ -1,7 +1,6 @@
 """The network stage against MONAI's sliding window with public networks, and our engine with those networks."""
 
 import copy
-import functools
 import importlib.util
 import math
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from half_resolution import HalfResolution, replace_shortcuts
 from materials import NETWORKS, core_engine, openvino_engine, read_grey, run_network_stage, untrained_network
 from measuring import Case, interleave
 from numpy.typing import NDArray
@@ -25,40 +25,6 @@ CHANNELS = len(czii.OBJECTS) + 1
 ROI, OVERLAP = 128, 0.25
 QUICK_ROI = 64
 WANTED = {("res32", "UNet"): 10.0, ("res16", "UNet"): 30.0, ("res32", "FlexibleUNet"): 10.0}
-
-
-class HalfResolution(nn.Module):
-    """FlexibleUNet without its last decoder block: the head sits on the map before, of half resolution."""
-
-    size_multiple = 32
-
-    def __init__(self, network: Any, channels: int) -> None:
-        super().__init__()
-        self.encoder, self.decoder = network.encoder, network.decoder
-        self.skips = network.skip_connect
-        self.decoder.blocks = self.decoder.blocks[:-1]
-        last = [part for part in self.decoder.blocks[-1].modules() if isinstance(part, nn.Conv3d)][-1]
-        self.head = nn.Conv3d(last.out_channels, channels, 3, padding=1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.decoder(self.encoder(images), self.skips))
-        return logits
-
-
-class StridedShortcut(nn.Module):
-    """MONAI's shortcut past a block of a residual network, without its average over one voxel.
-
-    That average is a stride, and torch has no kernel for it in bfloat16 on CPUs.
-    """
-
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__()
-        self.channels, self.stride = channels, stride
-
-    def forward(self, images: Tensor) -> Tensor:
-        kept = images[:, :, :: self.stride, :: self.stride, :: self.stride]
-        missing = self.channels - kept.shape[1]
-        return torch.cat([kept, kept.new_zeros((len(kept), missing, *kept.shape[2:]))], dim=1)
 
 
 class VoxelCounter:
@@ -117,12 +83,7 @@ def with_strided_shortcuts(network: nn.Module) -> nn.Module:
     RuntimeError
         If it does not compute the same.
     """
-    strided = copy.deepcopy(network)
-    for part in strided.modules():
-        shortcut = getattr(part, "downsample", None)
-        if isinstance(shortcut, functools.partial):
-            del part.downsample
-            part.downsample = StridedShortcut(shortcut.keywords["planes"], shortcut.keywords["stride"])
+    strided = replace_shortcuts(copy.deepcopy(network))
     block = torch.randn((1, 1, 32, 32, 32))
     with torch.inference_mode():
         if not torch.equal(network(block), strided(block)):

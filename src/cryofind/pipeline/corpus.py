@@ -176,6 +176,27 @@ def find_annotated_runs(project: Project, selection: InputSelection) -> set[str]
     return {picks.run for picks in project.select_picks(selection.picks_uri)}
 
 
+def choose_annotated(
+    project: Project, selection: InputSelection, *, preferred_flavours: Sequence[str]
+) -> list[TomogramEntry]:
+    """Return one tomogram of every annotated run of a selection.
+
+    Raises
+    ------
+    ProjectError
+        If a run is not there, or the choice is ambiguous.
+    PicksError
+        If no run is annotated.
+    """
+    refuse_absent_runs(selection.runs, project.runs)
+    annotated = find_annotated_runs(project, selection)
+    chosen = choose_one_per_run(project, selection, preferred_flavours=preferred_flavours)
+    entries = [entry for entry in chosen if entry.run in annotated]
+    if not entries:
+        raise PicksError(project.path, "holds no annotated run with a tomogram", "add picks, or choose other runs")
+    return entries
+
+
 def _annotated_entries(project: Project, selection: InputSelection, config: Config) -> list[TomogramEntry]:
     annotated = find_annotated_runs(project, selection)
     if config.targets.kind == "labels":

@@ -9,10 +9,10 @@ from cryofind.errors import InSampleError, OutputError, PicksError
 from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.models import SeenRun, save_model
 from cryofind.pipeline.conditions import Conditions, describe_conditions, find_differences
-from cryofind.pipeline.corpus import find_annotated_runs, read_annotated
+from cryofind.pipeline.corpus import choose_annotated, read_annotated
 from cryofind.pipeline.ensembles import write_ensemble
 from cryofind.pipeline.familiarity import Look, look_at_volume, summarize_looks
-from cryofind.pipeline.inputs import InputSelection, choose_one_per_run, refuse_absent_runs
+from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.seen import is_seen, remember_run
 from cryofind.pipeline.tune_location import choose_separations, find_in_ways
@@ -57,12 +57,7 @@ def tune_model(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(out, "is there already", "choose a new folder for --out")
     project = open_project(project_path)
-    refuse_absent_runs(selection.runs, project.runs)
-    annotated = find_annotated_runs(project, selection)
-    chosen = choose_one_per_run(project, selection, preferred_flavours=picker.card.flavours)
-    entries = [entry for entry in chosen if entry.run in annotated]
-    if not entries:
-        raise PicksError(project.path, "holds no annotated run with a tomogram", "add picks, or choose other runs")
+    entries = choose_annotated(project, selection, preferred_flavours=picker.card.flavours)
     located, evidence = _gather(picker, project, entries, selection, in_sample=in_sample)
     return _write_tuned(located, out, evidence, given=picker)
 
