@@ -2,7 +2,7 @@
 
 python recipes/train_shipped.py czii-sim-small SCRATCH_FOLDER [--minutes M]
 
-The tomograms are those of `PROJECTS`; the model lands in SCRATCH_FOLDER/models/NAME. What is there already is not made
+The tomograms are those of `PLANS`; the model lands in SCRATCH_FOLDER/models/NAME. What is there already is not made
 again, and a training goes on where it stopped: with --minutes it stops after so many (exit code 143), and the same
 command takes it up again.
 """
@@ -37,29 +37,69 @@ def read_set(name: str, share: float = 0.0) -> Project:
     return Project(name, known["recipe"], known["seed"], known["runs"], share, (), tuple(known["shape_zyx"]))
 
 
-PROJECTS = (
-    read_set("czii-train", 0.22),
-    read_set("czii-hard-train", 0.15),
-    Project("wide", "czii-wide", 31, 14, 0.28),
-    Project("wide-wbp", "czii-wide", 32, 6, 0.13, ('output.flavours=["wbp"]',)),
-    Project("wide-ctfdeconvolved", "czii-wide", 33, 6, 0.10, ('output.flavours=["ctfdeconvolved"]',)),
-    Project("wide-8", "czii-wide", 34, 4, 0.06, ("output.voxel_spacing_angstrom=8.0",), (200, 480, 480)),
-    Project("wide-13", "czii-wide", 35, 4, 0.06, ("output.voxel_spacing_angstrom=13.48",), (136, 468, 468)),
-    read_set("czii-validation"),
-    read_set("czii-hard-validation"),
-)
+@dataclass(frozen=True)
+class Plan:
+    """What a model learns from and starts as, and fresh runs to choose thresholds on, if not those it watched."""
+
+    projects: tuple[Project, ...]
+    initial_model: str = ""
+    tune: Project | None = None
+
+
+def make_wide(shares: tuple[float, float, float, float, float]) -> tuple[Project, ...]:
+    """Return the runs of many microscopes: denoised, two other flavours, two other voxel spacings."""
+    denoised, wbp, deconvolved, fine, coarse = shares
+    return (
+        Project("wide", "czii-wide", 31, 14, denoised),
+        Project("wide-wbp", "czii-wide", 32, 6, wbp, ('output.flavours=["wbp"]',)),
+        Project("wide-ctfdeconvolved", "czii-wide", 33, 6, deconvolved, ('output.flavours=["ctfdeconvolved"]',)),
+        Project("wide-8", "czii-wide", 34, 4, fine, ("output.voxel_spacing_angstrom=8.0",), (200, 480, 480)),
+        Project("wide-13", "czii-wide", 35, 4, coarse, ("output.voxel_spacing_angstrom=13.48",), (136, 468, 468)),
+    )
+
+
+CROWDED = str(RECIPES / "simulation" / "crowded.toml")
+PLANS = {
+    "czii-sim-small": Plan(
+        (
+            read_set("czii-train", 0.22),
+            Project("crowded", CROWDED, 11, 10, 0.15),
+            *make_wide((0.28, 0.13, 0.10, 0.06, 0.06)),
+            read_set("czii-validation"),
+            Project("crowded-validation", CROWDED, 112, 6),
+        )
+    ),
+    "czii-sim": Plan(
+        (
+            read_set("czii-train", 0.22),
+            Project("czii-more", "czii", 106, 8, 0.12),
+            read_set("czii-hard-train", 0.16),
+            *make_wide((0.22, 0.10, 0.08, 0.05, 0.05)),
+            Project("czii-watch", "czii", 105, 1),
+        ),
+        initial_model="czii-sim-small",
+        tune=Project("czii-tune", "czii", 104, 12),
+    ),
+}
 
 
 def main() -> None:
     """Simulate, then train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=sorted(path.stem for path in RECIPES.glob("*.toml")))
+    parser.add_argument("model", choices=sorted(PLANS))
     parser.add_argument("scratch", type=Path)
     parser.add_argument("--minutes", type=float, help="stop the training after so many, to be taken up again")
     asked = parser.parse_args()
-    for project in PROJECTS:
+    plan, trained = PLANS[asked.model], asked.scratch / "models" / asked.model
+    for project in (*plan.projects, *([plan.tune] if plan.tune else [])):
         simulate(project, asked.scratch / "sets" / project.name)
-    sys.exit(train(asked.model, asked.scratch, asked.minutes))
+    if plan.tune is None:
+        sys.exit(train(asked.model, plan, asked.scratch, trained, asked.minutes))
+    untuned = trained.with_name(f"{asked.model}-untuned")
+    if code := train(asked.model, plan, asked.scratch, untuned, asked.minutes):
+        sys.exit(code)
+    runs = str(asked.scratch / "sets" / plan.tune.name)
+    sys.exit(run("tune", runs, "--model", str(untuned), "--out", str(trained)))
 
 
 def simulate(project: Project, out: Path) -> None:
@@ -67,18 +107,23 @@ def simulate(project: Project, out: Path) -> None:
     settings = [part for setting in project.settings for part in ("--set", setting)]
     shape = ",".join(map(str, project.shape_zyx))
     sized = ("--runs", str(project.runs), "--seed", str(project.seed), "--shape", shape)
-    command = ("simulate", project.recipe, "--out", str(out), *sized, *settings)
-    if code := subprocess.run([sys.executable, "-m", "cryofind", *command], check=False).returncode:
+    if code := run("simulate", project.recipe, "--out", str(out), *sized, *settings):
         sys.exit(code)
 
 
-def train(model: str, scratch: Path, minutes: float | None) -> int:
+def run(*command: str) -> int:
+    """Run a command of cryofind; return its exit code."""
+    return subprocess.run([sys.executable, "-m", "cryofind", *command], check=False).returncode
+
+
+def train(model: str, plan: Plan, scratch: Path, out: Path, minutes: float | None) -> int:
     """Train until it is done or the minutes are over; return the exit code."""
-    folders = [scratch / "sets" / project.name for project in PROJECTS]
-    held_out = [folder for project, folder in zip(PROJECTS, folders, strict=True) if not project.share]
+    folders = [scratch / "sets" / project.name for project in plan.projects]
+    held_out = [folder for project, folder in zip(plan.projects, folders, strict=True) if not project.share]
     runs = sorted(path.name for folder in held_out for path in (folder / "ExperimentRuns").iterdir())
-    shares = f"train.project_weights={[project.share for project in PROJECTS]}"
-    options = ["--recipe", str(RECIPES / f"{model}.toml"), "--out", str(scratch / "models" / model), "--set", shares]
+    shares = f"train.project_weights={[project.share for project in plan.projects]}"
+    options = ["--recipe", str(RECIPES / f"{model}.toml"), "--out", str(out), "--set", shares]
+    options += ["--init", plan.initial_model] if plan.initial_model else []
     options += [part for run in runs for part in ("--validation", run)]
     training = subprocess.Popen([sys.executable, "-m", "cryofind", "train", *map(str, folders), *options])
     try:

@@ -123,7 +123,7 @@ def write_row(
         "commit": read_commit(),
         "hardware": describe_hardware(),
         "load": load,
-        "counts": _write_counts(counts),
+        "counts": write_counts(counts),
         "figures": measure_figures(counts, candidates, opened),
     }
     text = json.dumps(row, indent=2, allow_nan=False)
@@ -196,7 +196,8 @@ def counts_of_row(row: Mapping[str, Any]) -> Counts:
     return Counts(tuple(counts["objects"]), np.array(counts["weights"]), tuple(counts["runs"]), *tables)
 
 
-def _write_counts(counts: Counts) -> dict[str, Any]:
+def write_counts(counts: Counts) -> dict[str, Any]:
+    """Return counts as a row holds them; `counts_of_row` reads them."""
     tables = {name: getattr(counts, name).astype(int).tolist() for name in ("references", "hits", "picks")}
     weights = counts.weights.tolist()
     return {"objects": list(counts.objects), "weights": weights, "runs": list(counts.runs), **tables}

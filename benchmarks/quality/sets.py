@@ -9,8 +9,9 @@ from places import Places, find_reference_data, run_cryofind
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from cryofind.config import StageConfig, Triple, parse_document, read_recipe
+from cryofind.config import StageConfig, Triple
 from cryofind.differences import list_differences
+from cryofind.documents import parse_document, read_recipe
 from cryofind.errors import ConfigError, CryofindError, OutputError, ProjectError, advise_known_names
 from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.pipeline import InputSelection

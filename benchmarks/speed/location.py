@@ -15,7 +15,7 @@ from table import Line, format_spread
 from cryofind.config import LocateConfig
 from cryofind.errors import ModelError
 from cryofind.locate import find_picks
-from cryofind.pipeline.picker import load_model
+from cryofind.pipeline.loading import load_model
 
 WITHIN_SECONDS = 0.3
 

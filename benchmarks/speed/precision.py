@@ -13,7 +13,8 @@ from table import Line
 
 from cryofind.config import load_config
 from cryofind.models import shipped_model_names
-from cryofind.pipeline.picker import Picker, load_model
+from cryofind.pipeline.loading import load_model
+from cryofind.pipeline.picker import Picker
 from cryofind.scoring import score
 from cryofind.types import Picks
 

@@ -15,7 +15,7 @@ from cryofind.config import load_config
 from cryofind.errors import DivergedError
 from cryofind.pipeline.search_runner import _Judge
 from cryofind.pipeline.search_trials import Trial, read_trials
-from cryofind.pipeline.train import Trainer
+from cryofind.pipeline.trainer import Trainer
 from cryofind.testing import write_phantom_project
 from cryofind.train import read_metrics
 from tests.e2e.conftest import Run, copy_project
@@ -267,7 +267,7 @@ def test_a_trial_is_a_mean_over_seeds_and_worse_ones_are_ended(
     def fall(config: Any, *_: Any) -> dict[str, float]:
         return {spec.name: 1.0 / (1 + next(calls)) for spec in czii.OBJECTS}
 
-    monkeypatch.setattr("cryofind.pipeline.train.best_f_beta", fall)
+    monkeypatch.setattr("cryofind.pipeline.trainer.best_f_beta", fall)
     settings = ("--set", "search.seeds=2", "--set", "search.prune_after=2")
     out = tmp_path / "out"
     code, printed, err = run("search", recipe, phantoms, "--out", out, *settings)

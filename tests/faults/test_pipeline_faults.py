@@ -83,6 +83,11 @@ def test_members_that_differ_are_refused(project: Path, model: Path, tmp_path: P
         (("--set", "targets.kind=labels", "--set", "targets.segmentation=nothing"), ["nothing"]),
         (("--tomogram", "wbp"), ["wbp", "denoised"]),
         (("--picks", "*:somebody/1"), ["somebody"]),
+        (
+            ("--set", "train.batch_size=1", "--set", "train.crop_zyx=[16, 16, 16]"),
+            ["train.batch_size: is 1, expected 2 or more", "16 x 16 x 16 voxels", "raise it, or train.crop_zyx"],
+        ),
+        (("--set", "train.crop_zyx=[32, 32, 40]"), ["train.crop_zyx: is 32 x 32 x 40, expected multiples of 16"]),
     ],
 )
 def test_trainings_that_cannot_be(
@@ -93,6 +98,7 @@ def test_trainings_that_cannot_be(
     assert len(err.strip().splitlines()) == 1
     for word in words:
         assert word in err
+    assert not (tmp_path / "model" / "run.json").exists()
     assert not (tmp_path / "model" / "model.json").exists()
 
 

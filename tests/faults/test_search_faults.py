@@ -69,6 +69,7 @@ def refuse(run: Run, *arguments: object) -> str:
         ('"loss.name" = ["tversky", "tverski"]', ["tverski", "did you mean 'tversky'?"]),
         ('"targets.radius_factors.ribosom" = [0.2, 0.8]', ["ribosom", "did you mean 'ribosome'?"]),
         ('"train.crop_zyx" = [[32, 32, 32], [32, 32, 33]]', ["train.crop_zyx", "use even sizes"]),
+        ('"train.crop_zyx" = [[32, 32, 32], [4, 4, 4]]', ["train.batch_size: is 1", "4 x 4 x 4", "train.crop_zyx"]),
     ],
 )
 def test_spaces_that_cannot_be(space: str, words: list[str], phantoms: Path, tmp_path: Path, run: Run) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from cryofind.errors import CryofindError, ModelError, OutputError
+from cryofind.errors import ConfigError, CryofindError, ModelError, OutputError
 from cryofind.models import build_network
 from cryofind.models.sealed import write_sealed_files
 from cryofind.train import TrainResult, read_metrics, train_network
@@ -42,6 +42,13 @@ def _train(
         loss=cross_entropy,
         data=data or {},
     )
+
+
+def test_a_single_value_per_channel_is_refused_before_the_first_batch(tmp_path: Path) -> None:
+    sampler = TinySampler(size=4)
+    with pytest.raises(ConfigError, match=r"^train\.batch_size: is 1, expected 2 or more with crops of 4 x 4 x 4"):
+        _train(tmp_path, sampler=sampler, batch_size=1, crop_zyx=(4, 4, 4))
+    assert sampler.steps == []
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(

@@ -15,7 +15,7 @@ from cryofind.train.changes import (
     apply_changes,
     common_noise,
 )
-from cryofind.train.spectrum import GAIN_STEPS, draw_gains
+from cryofind.train.spectrum import GAIN_STEPS, draw_gains, draw_wedge
 
 SHAPE = (12, 16, 20)
 
@@ -35,6 +35,7 @@ def make_changes(count: int = 4, **changes: Tensor) -> Changes:
         noise_starts=torch.empty(0, 2, dtype=torch.int64),
         spectrum_rows=torch.empty(0, dtype=torch.int64),
         spectrum_gains=torch.empty(0, GAIN_STEPS),
+        spectrum_wedges=torch.empty(0, 2, 3),
         partners=torch.empty(0, dtype=torch.int64),
         shares=torch.empty(0),
     )
@@ -43,6 +44,7 @@ def make_changes(count: int = 4, **changes: Tensor) -> Changes:
 
 def all_but_mixing() -> dict[str, Tensor]:
     gains = np.stack([draw_gains(0.5, np.random.default_rng(seed)) for seed in range(2)])
+    wedge = draw_wedge(40.0, np.random.default_rng(2), matrix_zyx=np.eye(3))
     return {
         "factors": torch.tensor([1.1, 0.9, 1.0, 1.3]),
         "shifts": torch.tensor([0.5, 0.0, -1.0, 0.1]),
@@ -50,6 +52,7 @@ def all_but_mixing() -> dict[str, Tensor]:
         "noise_starts": torch.tensor([[0, 5], [7, 7], [NOISE_WINDOWS - 1, 3], [1000, 2_000_000]]),
         "spectrum_rows": torch.tensor([1, 3]),
         "spectrum_gains": torch.from_numpy(gains),
+        "spectrum_wedges": torch.from_numpy(np.stack([wedge, np.zeros_like(wedge)])),
     }
 
 
@@ -65,7 +68,7 @@ def test_a_batch_changes_as_its_crops_would_one_by_one() -> None:
         is_row = changes["spectrum_rows"] == row
         one = {name: tensor[row : row + 1] for name, tensor in changes.items() if not name.startswith("spectrum")}
         one["spectrum_rows"] = torch.zeros(int(is_row.sum()), dtype=torch.int64)
-        one["spectrum_gains"] = changes["spectrum_gains"][is_row]
+        one |= {name: changes[name][is_row] for name in ("spectrum_gains", "spectrum_wedges")}
         alone = change(BatchTensors(*(tensor[row : row + 1] for tensor in crops)), **one).images
         torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-5, atol=1e-5)
     assert (together - crops.images).abs().amax(dim=(1, 2, 3, 4)).min() > 0.1

@@ -19,7 +19,11 @@ from cryofind.types import VoxelGrid
 from tests.tiny_models import SPECS, TINY, TinySampler, build_tiny, cross_entropy, sample, tiny_config
 
 EVERYTHING = AugmentConfig(
-    rotate_z_probability=0.5, spectrum_probability=0.5, mixup_probability=0.5, copy_paste_probability=0.5
+    rotate_z_probability=0.5,
+    spectrum_probability=0.5,
+    wedge_probability=0.5,
+    mixup_probability=0.5,
+    copy_paste_probability=0.5,
 )
 TRAIN = {"steps": 6, "batch_size": 3, "crop_zyx": (16, 16, 16), "precision": "float32", "devices": "cpu"}
 

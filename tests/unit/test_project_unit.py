@@ -1,11 +1,9 @@
 """Projects of every kind: what is found, selected and read."""
 
-import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,54 +19,14 @@ from cryofind.io import (
     tomogram_zarr_path,
     write_copick_config,
     write_mrc,
-    write_picks_json,
-    write_segmentation_zarr,
-    write_tomogram_zarr,
 )
-from cryofind.io.copick import point_copick_config
-from cryofind.types import LabelVolume, ParticleSpec, Picks, Tomogram, VoxelGrid
-
-GRID = VoxelGrid.isotropic((4, 6, 8), 10.012)
-VOLUME = np.random.default_rng(2).normal(size=GRID.shape_zyx).astype(np.float32)
-OBJECTS = (
-    ParticleSpec("ribosome", 150.0, 1, (1, 2, 3, 255), 2.0, 0.4),
-    ParticleSpec("membrane", None, 2, is_particle=False),
-)
-
-
-def add_tomogram(root: Path, run: str, flavour: str = "wbp", spacing: float = 10.012) -> Path:
-    path = tomogram_zarr_path(root, run, spacing, flavour)
-    write_tomogram_zarr(path, Tomogram(run, VOLUME, GRID), levels=1)
-    return path
-
-
-def add_picks(root: Path, run: str, name: str = "ribosome", user: str = "curation", count: int = 2) -> Path:
-    path = picks_json_path(root, run, user, "0", name)
-    positions = np.arange(3 * count).reshape(-1, 3)
-    write_picks_json(path, Picks.build(run, name, positions), user=user, session="0", run=run, object_name=name)
-    return path
-
-
-def add_segmentation(root: Path, run: str, name: str, *, is_multilabel: bool) -> Path:
-    path = segmentation_zarr_path(root, run, 10.012, "cryofind", "1", name, is_multilabel=is_multilabel)
-    labels = (VOLUME > 0).astype(np.uint8)
-    write_segmentation_zarr(path, LabelVolume(run, labels, GRID, {1: "ribosome"}), levels=1)
-    return path
+from cryofind.types import Tomogram, VoxelGrid
+from tests.copick_projects import GRID, OBJECTS, VOLUME, add_picks, add_tomogram, write_copick_project
 
 
 @pytest.fixture
 def copick(tmp_path: Path) -> Path:
-    overlay, static = tmp_path / "overlay", tmp_path / "static"
-    for run in ("TS_2", "TS_1"):
-        add_tomogram(static, run)
-        add_tomogram(static, run, "denoised")
-        add_picks(overlay, run)
-    add_tomogram(static, "TS_1", "wbp", 20.0)
-    add_segmentation(overlay, "TS_1", "predict", is_multilabel=True)
-    add_segmentation(overlay, "TS_1", "membrane", is_multilabel=False)
-    path = tmp_path / "copick.json"
-    write_copick_config(path, name="demo", objects=OBJECTS, overlay_root=overlay, static_root=static)
-    return path
+    return write_copick_project(tmp_path)
 
 
 def test_copick_project_is_found_whole(copick: Path) -> None:
@@ -215,32 +173,6 @@ def test_grid_of_run(copick: Path) -> None:
         project.grid_of_run("TS_9")
 
 
-def test_relative_roots_start_at_the_configuration(copick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    document = json.loads(copick.read_text())
-    expected = open_project(copick)
-    monkeypatch.chdir(copick.parent)
-    for overlay, static in (
-        ("overlay", "./static/"),
-        ("local://overlay", "local://static"),
-        (f"file://{copick.parent}/overlay", f"{copick.parent}/static"),
-    ):
-        copick.write_text(json.dumps(document | {"overlay_root": overlay, "static_root": static}))
-        for path in (copick, Path("copick.json")):
-            project = open_project(path)
-            assert project.runs == expected.runs
-            assert [entry.path.resolve() for entry in project.tomograms] == [e.path for e in expected.tomograms]
-
-
-def test_one_root_is_enough_and_the_overlay_may_not_exist_yet(copick: Path) -> None:
-    document = json.loads(copick.read_text())
-    del document["static_root"]
-    copick.write_text(json.dumps(document))
-    assert open_project(copick).tomograms == ()
-    document = document | {"overlay_root": "new", "static_root": "static"}
-    copick.write_text(json.dumps(document))
-    assert len(open_project(copick).tomograms) == 5
-
-
 def test_what_is_not_for_us_is_skipped(copick: Path, caplog: pytest.LogCaptureFixture) -> None:
     runs = copick.parent / "static/ExperimentRuns"
     elsewhere = copick.parent / "elsewhere"
@@ -278,154 +210,6 @@ def test_runs_that_differ_in_case_only_are_refused(copick: Path) -> None:
     add_tomogram(copick.parent / "overlay", "ts_1")
     with pytest.raises(ProjectError, match="cannot be told from"):
         open_project(copick)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"config_type": "cryoet_data_portal"}, "config_type: is 'cryoet_data_portal'"),
-        ({"overlay_root": "s3://bucket/x"}, "is on 's3://'"),
-        ({"static_root": "ssh://host/x"}, "static_root: is on 'ssh://'"),
-        ({"overlay_root": None}, "overlay_root: is missing"),
-        ({"overlay_root": 7}, "overlay_root: is '7'"),
-        ({"overlay_root": "gone", "static_root": None}, "is not a folder; mend the path"),
-        ({"overlay_root": "a\0b"}, "expected a path"),
-        ({"pickable_objects": 7}, "pickable_objects: is not a list"),
-        ({"pickable_objects": [{"label": 1}]}, r"pickable_objects\[0\].name: is 'None'"),
-        ({"pickable_objects": [{"name": "beta_x", "radius": 1}]}, "call it 'beta-x'"),
-        ({"pickable_objects": [{"name": "..", "radius": 1}]}, "reserved by file systems"),
-        ({"pickable_objects": [{"name": "a"}]}, "radius"),
-        ({"pickable_objects": [{"name": "a", "radius": "big"}]}, "radius: is 'big', expected a number"),
-        ({"pickable_objects": [{"name": "a", "radius": 10**400}]}, "radius: is out of range"),
-        ({"pickable_objects": [{"name": "a", "radius": -1}]}, "positive"),
-        ({"pickable_objects": [{"name": "a", "radius": 1, "label": 0}]}, "label"),
-        ({"pickable_objects": [{"name": "a", "radius": 1, "label": "1"}]}, "expected a whole number"),
-        ({"pickable_objects": [{"name": "a", "radius": 1, "color": [1, 2, 300, 4]}]}, "color"),
-        ({"pickable_objects": [{"name": "a", "radius": 1, "metadata": 7}]}, "metadata: is not an object"),
-        ({"pickable_objects": [{"name": "a", "radius": 1, "metadata": {"weight": "x"}}]}, "metadata.weight: is 'x'"),
-        ({"pickable_objects": [{"name": "a", "radius": 1}] * 2}, "name 'a' is there twice"),
-        ({"pickable_objects": [{"name": "a", "radius": 1}, {"name": "b", "radius": 1}]}, "label 1 is there twice"),
-    ],
-)
-def test_configurations_that_make_no_sense_are_refused_by_field(
-    copick: Path, change: dict[str, Any], message: str
-) -> None:
-    copick.write_text(json.dumps(json.loads(copick.read_text()) | change))
-    with pytest.raises(ProjectError, match=message) as caught:
-        open_project(copick)
-    assert str(copick) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_configuration_of_other_programs_is_read(copick: Path) -> None:
-    objects = [
-        {"name": "a", "is_particle": True, "radius": 60, "label": 3, "color": [1, 2, 3], "metadata": {"weight": 0}},
-        {"name": "b", "is_particle": False, "label": 9, "go_id": "GO:1", "pdb_id": None},
-        {"name": "c", "radius": 90.5, "metadata": {"score_weight": 2, "weight": 1, "score_threshold": 0.3, "x": 1}},
-    ]
-    document = json.loads(copick.read_text()) | {"pickable_objects": objects, "future": {"key": 1}, "name": None}
-    del document["config_type"]
-    copick.write_text(json.dumps(document))
-    project = open_project(copick)
-    assert project.name == "copick"
-    assert project.objects == (
-        ParticleSpec("a", 60.0, 3, (1, 2, 3, 255), 0.0),
-        ParticleSpec("b", None, 9, is_particle=False),
-        ParticleSpec("c", 90.5, 1, score_weight=2.0, score_threshold=0.3),
-    )
-
-
-def test_comments_in_the_configuration_get_advice(copick: Path) -> None:
-    copick.write_text("{\n  // my project\n" + copick.read_text()[1:])
-    with pytest.raises(ProjectError, match="JSON allows no comments"):
-        open_project(copick)
-
-
-def kaggle(root: Path, *, parts: Sequence[str] = ("train",)) -> Path:
-    for part in parts:
-        runs = ("TS_5_4", "TS_6_4") if part == "train" else ("TS_5_4", "TS_99")
-        for run in runs:
-            add_tomogram(root / part / "static", run, "denoised", 10.0)
-    for run in ("TS_5_4", "TS_6_4"):
-        path = add_picks(root / "train/overlay", run, "apo-ferritin")
-        path.rename(path.with_name("apo-ferritin.json"))
-    return root
-
-
-def test_kaggle_layout_is_found_at_every_depth(tmp_path: Path) -> None:
-    root = kaggle(tmp_path / "data")
-    for path in (root, root / "train"):
-        project = open_project(path)
-        assert (project.kind, project.objects) == ("kaggle", czii.OBJECTS)
-        assert project.runs == ("TS_5_4", "TS_6_4")
-        assert [entry.uri for entry in project.tomograms] == ["denoised@10.000"] * 2
-        assert project.read_picks().object_names == ("apo-ferritin",)
-        assert [entry.uri for entry in project.picks_entries] == ["apo-ferritin:curation/0"] * 2
-        assert (project.overlay_root, project.static_root) == (root / "train/overlay", root / "train/static")
-    static = open_project(root / "train/static")
-    assert (static.runs, len(static.tomograms), static.picks_entries) == (("TS_5_4", "TS_6_4"), 2, ())
-
-
-def test_kaggle_train_and_test_are_never_mixed(tmp_path: Path) -> None:
-    root = kaggle(tmp_path, parts=("train", "test"))
-    with pytest.raises(ProjectError, match="both train and test"):
-        open_project(root)
-    assert "TS_99" in open_project(root / "test").runs
-    assert "TS_99" not in open_project(root / "train").runs
-
-
-def test_kaggle_file_is_hidden_by_the_same_picks_with_a_prefix(tmp_path: Path) -> None:
-    root = kaggle(tmp_path)
-    add_picks(root / "train/overlay", "TS_5_4", "apo-ferritin", count=7)
-    assert len(open_project(root).read_picks(runs=["TS_5_4"])) == 7
-
-
-def test_loose_files_and_single_ones(tmp_path: Path) -> None:
-    tomogram = Tomogram("x", VOLUME, GRID)
-    write_mrc(tmp_path / "TS_2.rec", tomogram)
-    write_mrc(tmp_path / "TS_1.mrc", tomogram)
-    write_tomogram_zarr(tmp_path / "TS_3.ome.zarr", tomogram)
-    (tmp_path / "readme.txt").write_text("")
-    (tmp_path / ".TS_9.mrc").write_text("")
-    project = open_project(tmp_path)
-    assert (project.kind, project.objects, project.runs) == ("folder", (), ("TS_1", "TS_2", "TS_3"))
-    for entry in project.select_tomograms():
-        assert entry.read().grid.spacing_angstrom == pytest.approx(10.012)
-        assert entry.uri == ""
-        single = open_project(entry.path)
-        assert (single.kind, single.runs, single.tomograms[0].path) == ("tomogram", (entry.run,), entry.path)
-    assert len(project.read_picks()) == 0
-    write_mrc(tmp_path / "ts_2.mrc", tomogram)
-    with pytest.raises(ProjectError, match="cannot be told from"):
-        open_project(tmp_path)
-
-
-def test_a_moved_project_is_read_where_it_lies(copick: Path, caplog: pytest.LogCaptureFixture) -> None:
-    moved = copick.parent / "static/copick.json"
-    write_copick_config(moved, name="x", objects=OBJECTS, overlay_root="/gone/away")
-    project = open_project(moved)
-    assert project.overlay_root == moved.parent
-    assert project.tomograms
-    assert all(entry.path.is_relative_to(moved.parent) for entry in project.tomograms)
-    assert "overlay_root '/gone/away' is not there; the ExperimentRuns beside it is read" in caplog.text
-
-
-def test_a_root_that_is_gone_needs_advice(tmp_path: Path) -> None:
-    write_copick_config(tmp_path / "copick.json", name="x", objects=OBJECTS, overlay_root="/gone/away")
-    with pytest.raises(ProjectError, match="'/gone/away' is not a folder; mend the path"):
-        open_project(tmp_path)
-
-
-def test_a_copied_configuration_that_reads_the_original_says_so(copick: Path, caplog: pytest.LogCaptureFixture) -> None:
-    copied = copick.parent / "static/copick.json"
-    (copick.parent / "other").mkdir()
-    write_copick_config(copied, name="x", objects=OBJECTS, overlay_root=copick.parent / "other")
-    open_project(copied)
-    assert f"reads {copick.parent / 'other'}, not the ExperimentRuns beside it" in caplog.text
-    caplog.clear()
-    point_copick_config(copied, copied.parent)
-    assert open_project(copied).tomograms
-    assert not caplog.text
 
 
 def test_folders_that_may_not_be_read_are_refused(copick: Path, monkeypatch: pytest.MonkeyPatch) -> None:

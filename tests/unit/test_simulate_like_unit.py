@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cryofind.config import parse_document
+from cryofind.documents import parse_document
 from cryofind.simulate.cast import Cast
 from cryofind.simulate.fit import Fit, Order, Stage, fit_recipe
 from cryofind.simulate.fitted_recipe import combine_fits, describe_measurement

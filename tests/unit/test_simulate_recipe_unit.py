@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryofind.config import parse_document
+from cryofind.documents import parse_document
 from cryofind.errors import ConfigError
 from cryofind.simulate import Range, SimulationRecipe, find_recipe, load_recipe, recipe_names
 from cryofind.simulate.recipe import DRAWN_FOR_EACH

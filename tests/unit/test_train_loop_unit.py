@@ -15,16 +15,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cryofind.config import Config, ModelConfig, TrainConfig
+from cryofind.config import Config, TrainConfig
 from cryofind.errors import ConfigError
-from cryofind.models import build_network
 from cryofind.train import Loss, TrainResult, Validation, read_metrics, train_network
 from cryofind.train.checkpoint import list_checkpoints, load_checkpoint
-from cryofind.train.devices import (
-    catch_interruption,
-    find_shallow_convolution,
-    parse_devices,
-)
+from cryofind.train.devices import catch_interruption, parse_devices
 from cryofind.train.ema import MovingAverage
 from cryofind.train.metrics import MetricsFile
 from cryofind.train.prefetch import prefetch_batches
@@ -273,7 +268,7 @@ def test_unlabelled_cells_are_masked_only_in_the_later_part(tmp_path: Path, monk
         calls.append((probability, activation, logits.requires_grad))
         return weights * 0
 
-    monkeypatch.setattr("cryofind.train.loop.mask_unlabelled", mask)
+    monkeypatch.setattr("cryofind.train.step.mask_unlabelled", mask)
     result = _train(tmp_path / "a", tiny_config(unlabelled_after=0.75, unlabelled_probability=0.8))
     assert calls == [(0.8, "softmax", False)] * 3
     losses = [row["value"] for row in read_metrics(result.history) if row["name"] == "loss"]
@@ -324,15 +319,6 @@ def test_devices_are_understood(monkeypatch: pytest.MonkeyPatch, text: str, expe
 def test_devices_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"train\.devices"):
         parse_devices(text)
-
-
-@pytest.mark.parametrize(("depth", "found"), [(64, False), (48, False), (32, True), (16, True)])
-def test_convolutions_deeper_than_their_input_are_found(depth: int, found: bool) -> None:
-    network = build_network(ModelConfig(network="res16", widths=(2, 2, 2, 2)), 1)
-    name = find_shallow_convolution(network, (depth, 16, 16))
-    assert (name is not None and name.startswith("encoders.")) == found
-    assert network.training
-    assert all(not module._forward_pre_hooks for module in network.modules())
 
 
 def test_shallow_crops_train_in_float32(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,8 @@ COMMANDS = {
     "search": "Search a better recipe for training, within a budget.",
     "tune": "Set a model's thresholds from annotated runs that it never saw.",
     "score": "Compare picks with the truth.",
+    "view": "Look at a tomogram and its picks in the browser.",
+    "report": "Write pages that show picks, their score, and what went wrong.",
     "submit": "Write picks as a Kaggle submission.",
     "export": "Write picks for RELION, Dynamo, copick and others.",
     "info": "Say what a file or project holds.",

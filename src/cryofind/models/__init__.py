@@ -2,11 +2,12 @@
 
 from cryofind.memory import ask_for_huge_pages
 from cryofind.models.blocks import OUTPUT_STRIDE, ToStrideTwo
-from cryofind.models.card import CardObject, ModelCard, SeenRun, card_objects, parse_card
+from cryofind.models.card import AveragedModel, CardObject, ModelCard, SeenRun, card_objects, parse_card
 from cryofind.models.familiar import FamiliarKind, TraitRange
 from cryofind.models.features import measure_features
 from cryofind.models.fold import fold_batch_norm
 from cryofind.models.precision import choose_precision
+from cryofind.models.soup import average_networks, measure_kinship
 from cryofind.models.unet import ResidualUNet, build_network, network_multiple
 from cryofind.models.weights import (
     DEFAULT_MODEL,
@@ -15,6 +16,7 @@ from cryofind.models.weights import (
     initialize_from,
     load_model_folder,
     model_hash,
+    round_as_stored,
     save_model,
     shipped_model_names,
 )
@@ -23,6 +25,7 @@ from cryofind.models.widen import can_widen, widen_weights
 __all__ = [
     "DEFAULT_MODEL",
     "OUTPUT_STRIDE",
+    "AveragedModel",
     "CardObject",
     "FamiliarKind",
     "LoadedModel",
@@ -31,6 +34,7 @@ __all__ = [
     "SeenRun",
     "ToStrideTwo",
     "TraitRange",
+    "average_networks",
     "build_network",
     "can_widen",
     "card_objects",
@@ -40,9 +44,11 @@ __all__ = [
     "initialize_from",
     "load_model_folder",
     "measure_features",
+    "measure_kinship",
     "model_hash",
     "network_multiple",
     "parse_card",
+    "round_as_stored",
     "save_model",
     "shipped_model_names",
     "widen_weights",

@@ -63,6 +63,14 @@ class SeenRun(_Frozen):
     role: Literal["train", "validate", "tune"] = "train"  # learnt from, chose the checkpoint, or fitted thresholds
 
 
+class AveragedModel(_Frozen):
+    """A model whose weights went into a mean: its name, the hash of its weights, and the recipe it was trained with."""
+
+    name: str
+    weights_sha256: str
+    training: dict[str, Any] = {}
+
+
 class ModelCard(_Frozen):
     """Everything needed to use a model, and where it comes from.
 
@@ -99,6 +107,8 @@ class ModelCard(_Frozen):
         Runs it has seen, and what for.
     familiar
         What the tomograms it learned from look like, one entry for each kind; empty on older cards.
+    averaged_from
+        Models whose weights this one is the mean of (`cryofind tune --soup`).
     versions, training, metrics
         Versions of the software, the resolved recipe, and scores: for people, not read by the program.
     weights_sha256
@@ -121,6 +131,7 @@ class ModelCard(_Frozen):
     locate: LocateConfig = LocateConfig()
     training_runs: tuple[SeenRun, ...] = ()
     familiar: tuple[FamiliarKind, ...] = ()
+    averaged_from: tuple[AveragedModel, ...] = ()
     versions: dict[str, str] = {}
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}

@@ -25,6 +25,7 @@ SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "weights"
 DEFAULT_MODEL = "czii-sim-small"
 
 StoredType = Literal["bf16", "fp16", "float32"]
+STORED_TYPE: StoredType = "bf16"
 _STORED_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "float32": torch.float32}
 
 
@@ -56,7 +57,9 @@ class LoadedModel:
     folder: Path
 
 
-def save_model(folder: Path, network: nn.Module, card: ModelCard, *, stored_type: StoredType = "bf16") -> ModelCard:
+def save_model(
+    folder: Path, network: nn.Module, card: ModelCard, *, stored_type: StoredType = STORED_TYPE
+) -> ModelCard:
     """Write a model folder and return its card with the hash of the weights filled in.
 
     Parameters
@@ -86,6 +89,14 @@ def save_model(folder: Path, network: nn.Module, card: ModelCard, *, stored_type
     text = json.dumps(card.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
     write_sealed_files(folder, {WEIGHTS_NAME: weights, CARD_NAME: text.encode()})
     return card
+
+
+def round_as_stored(network: nn.Module) -> nn.Module:
+    """Return a network after rounding its weights, in place, to those that `save_model` keeps; errors as there."""
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            tensor.copy_(_as_stored(name, tensor, STORED_TYPE))
+    return network
 
 
 def load_model_folder(folder: Path) -> LoadedModel:

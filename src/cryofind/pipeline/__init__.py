@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from cryofind.pipeline.handover import submit_picks as submit_picks
     from cryofind.pipeline.importing import init_project as init_project
     from cryofind.pipeline.inputs import InputSelection as InputSelection
+    from cryofind.pipeline.loading import load_model as load_model
     from cryofind.pipeline.pick import PickSummary as PickSummary
     from cryofind.pipeline.pick import pick_into_folder as pick_into_folder
     from cryofind.pipeline.picker import Picker as Picker
     from cryofind.pipeline.picker import PickResult as PickResult
-    from cryofind.pipeline.picker import load_model as load_model
+    from cryofind.pipeline.report import ReportRequest as ReportRequest
+    from cryofind.pipeline.report import write_report as write_report
     from cryofind.pipeline.scoring import score_paths as score_paths
     from cryofind.pipeline.scoring import score_segmentations as score_segmentations
     from cryofind.pipeline.search import search_recipe as search_recipe
@@ -27,11 +29,14 @@ if TYPE_CHECKING:
     from cryofind.pipeline.search_space import load_search as load_search
     from cryofind.pipeline.simulate import SimulationRequest as SimulationRequest
     from cryofind.pipeline.simulate import simulate_project as simulate_project
-    from cryofind.pipeline.train import TrainRequest as TrainRequest
+    from cryofind.pipeline.soups import average_models as average_models
     from cryofind.pipeline.train import stages_of_initial as stages_of_initial
     from cryofind.pipeline.train import train_model as train_model
+    from cryofind.pipeline.trainer import TrainRequest as TrainRequest
     from cryofind.pipeline.trust import describe_trust as describe_trust
     from cryofind.pipeline.tune import tune_model as tune_model
+    from cryofind.pipeline.view import ViewRequest as ViewRequest
+    from cryofind.pipeline.view import open_view as open_view
 
 _HOMES = {
     "run_demo": "cryofind.pipeline.demo",
@@ -42,11 +47,13 @@ _HOMES = {
     "submit_picks": "cryofind.pipeline.handover",
     "init_project": "cryofind.pipeline.importing",
     "InputSelection": "cryofind.pipeline.inputs",
+    "load_model": "cryofind.pipeline.loading",
     "PickSummary": "cryofind.pipeline.pick",
     "pick_into_folder": "cryofind.pipeline.pick",
     "PickResult": "cryofind.pipeline.picker",
     "Picker": "cryofind.pipeline.picker",
-    "load_model": "cryofind.pipeline.picker",
+    "ReportRequest": "cryofind.pipeline.report",
+    "write_report": "cryofind.pipeline.report",
     "score_paths": "cryofind.pipeline.scoring",
     "score_segmentations": "cryofind.pipeline.scoring",
     "search_recipe": "cryofind.pipeline.search",
@@ -54,11 +61,14 @@ _HOMES = {
     "SearchRequest": "cryofind.pipeline.search_runner",
     "SimulationRequest": "cryofind.pipeline.simulate",
     "simulate_project": "cryofind.pipeline.simulate",
-    "TrainRequest": "cryofind.pipeline.train",
+    "average_models": "cryofind.pipeline.soups",
     "stages_of_initial": "cryofind.pipeline.train",
     "train_model": "cryofind.pipeline.train",
+    "TrainRequest": "cryofind.pipeline.trainer",
     "describe_trust": "cryofind.pipeline.trust",
     "tune_model": "cryofind.pipeline.tune",
+    "ViewRequest": "cryofind.pipeline.view",
+    "open_view": "cryofind.pipeline.view",
 }
 
 __all__ = [*_HOMES]

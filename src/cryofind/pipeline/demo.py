@@ -14,12 +14,14 @@ from cryofind.io.copick import CONFIG_NAME
 from cryofind.models import DEFAULT_MODEL
 from cryofind.pipeline.handover import submit_picks
 from cryofind.pipeline.inputs import InputSelection
-from cryofind.pipeline.pick import PICKS_NAME, pick_into_folder
-from cryofind.pipeline.picker import load_model
+from cryofind.pipeline.loading import load_model
+from cryofind.pipeline.pick import pick_into_folder
+from cryofind.pipeline.picked_runs import PICKS_NAME
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment
 from cryofind.pipeline.scoring import score_paths
 from cryofind.pipeline.simulate import SimulationRequest, simulate_project
-from cryofind.pipeline.train import TrainRequest, train_model
+from cryofind.pipeline.train import train_model
+from cryofind.pipeline.trainer import TrainRequest
 from cryofind.report import draw_slices
 from cryofind.scoring import format_score_table
 from cryofind.simulate import load_recipe

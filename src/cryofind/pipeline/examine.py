@@ -21,7 +21,7 @@ from cryofind.io import (
     open_project,
 )
 from cryofind.pipeline.ensembles import ENSEMBLE_NAME, member_folders
-from cryofind.pipeline.pick import PICKS_NAME
+from cryofind.pipeline.picked_runs import PICKS_NAME
 from cryofind.pipeline.points import is_points, read_points
 from cryofind.pipeline.records import read_record
 from cryofind.pipeline.tuning import DEFAULT_THRESHOLD
@@ -78,6 +78,8 @@ def _describe_model(folder: Path) -> list[str]:
         threshold = card.thresholds.get(spec.name)
         chosen = f"default threshold {DEFAULT_THRESHOLD}" if threshold is None else f"threshold {threshold:.4f}"
         lines.append(f"  {spec.name}: radius {spec.radius_angstrom} A, {chosen}")
+    if card.averaged_from:
+        lines.append(f"averaged from: {', '.join(model.name for model in card.averaged_from)}")
     lines.append(f"seen runs: {', '.join(f'{run.run} ({run.role})' for run in card.training_runs) or 'none'}")
     return lines
 
@@ -140,7 +142,7 @@ def examine_input(path: Path, model: str | None = None) -> Findings:
     project = open_project(path)
     card = None
     if model is not None:
-        from cryofind.pipeline.picker import load_model
+        from cryofind.pipeline.loading import load_model
 
         card = load_model(model).card
     lines: list[str] = []
@@ -155,14 +157,23 @@ def examine_input(path: Path, model: str | None = None) -> Findings:
 
 def _examine_tomogram(project: Project, entry: TomogramEntry, card: "ModelCard | None") -> list[str]:
     try:
-        tomogram = entry.read()
-        findings = [*tomogram.notes, *diagnose_tomogram(tomogram)]
-        findings.append(f"particles look {detect_polarity(tomogram.volume_zyx)}")
-        findings += _examine_picks(project, tomogram)
-        findings += _examine_fit(tomogram, card)
+        return examine_voxels(project, entry.read(), card)
     except CryofindError as error:
         return [f"problem: {error}"]
-    return findings
+
+
+def examine_voxels(project: Project, tomogram: Tomogram, card: "ModelCard | None" = None) -> list[str]:
+    """Return the findings about a tomogram that has been read, its picks in the project, and a model on it.
+
+    Raises
+    ------
+    CryofindError
+        If its picks cannot be read.
+    """
+    findings = [*tomogram.notes, *diagnose_tomogram(tomogram)]
+    findings.append(f"particles look {detect_polarity(tomogram.volume_zyx)}")
+    findings += _examine_picks(project, tomogram)
+    return findings + _examine_fit(tomogram, card)
 
 
 def _examine_picks(project: Project, tomogram: Tomogram) -> list[str]:

@@ -111,7 +111,7 @@ class _Loose:
 def _parse_objects(objects: Sequence[str], picks_files: Sequence[Path]) -> tuple[ParticleSpec, ...]:
     if picks_files and not objects:
         raise ConfigError("--object", "is missing", "name what the picks are, e.g. --object ribosome:150")
-    specs = tuple(_parse_object(text, label) for label, text in enumerate(objects, start=1))
+    specs = tuple(parse_object(text, label) for label, text in enumerate(objects, start=1))
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
@@ -119,7 +119,14 @@ def _parse_objects(objects: Sequence[str], picks_files: Sequence[Path]) -> tuple
     return specs
 
 
-def _parse_object(text: str, label: int) -> ParticleSpec:
+def parse_object(text: str, label: int) -> ParticleSpec:
+    """Return the object that `NAME:RADIUS_A` names, with a colour of the palette by its label.
+
+    Raises
+    ------
+    ConfigError
+        If it is not of that form; the radius may be left out for objects of the CZII challenge only.
+    """
     name, _, radius_text = text.partition(":")
     radii = {spec.name: spec.radius_angstrom for spec in czii.OBJECTS}
     try:

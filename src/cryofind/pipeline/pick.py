@@ -23,10 +23,8 @@ from cryofind.models import model_hash
 from cryofind.pipeline.conditions import describe_conditions, doubt_calibration
 from cryofind.pipeline.inputs import CollectedInputs, FailedItem, InputSelection, collect_tomograms
 from cryofind.pipeline.overlap import Queue, Steps, run_overlapped
-from cryofind.pipeline.pick_run import MADE_BY as MADE_BY
 from cryofind.pipeline.pick_run import RunPicking, forget_run, hash_recipe
-from cryofind.pipeline.picked_runs import PICKS_NAME as PICKS_NAME
-from cryofind.pipeline.picked_runs import Record, read_finished
+from cryofind.pipeline.picked_runs import MADE_BY, PICKS_NAME, Record, read_finished
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, read_record, timestamp
 from cryofind.pipeline.trust import check_expected

@@ -26,7 +26,7 @@ from cryofind.models import model_hash
 from cryofind.pipeline.column_plan import refuse_resampling, refuse_volumes
 from cryofind.pipeline.familiarity import warnings_of
 from cryofind.pipeline.inputs import InputSelection
-from cryofind.pipeline.picked_runs import PICKS_NAME, Record, RunInProgress, describe_run, read_finished
+from cryofind.pipeline.picked_runs import MADE_BY, PICKS_NAME, Record, RunInProgress, describe_run, read_finished
 from cryofind.pipeline.picker import Picker, PickResult
 from cryofind.pipeline.records import RECORD_NAME, hash_document, hash_file
 from cryofind.pipeline.streaming import StreamedTomogram, pick_streamed, survey_for_streaming
@@ -36,8 +36,6 @@ from cryofind.preprocess import needs_resampling
 from cryofind.types import LabelVolume, Picks, ProbabilityVolume, Tomogram, VoxelGrid
 
 logger = logging.getLogger("cryofind")
-
-MADE_BY = "cryofind pick"
 
 # Settings that say where and with how much memory, not what is picked: another call may have others.
 _SETTINGS_OF_THE_COMPUTER = {"predict": {"device", "devices", "memory_gigabytes"}}

@@ -12,10 +12,11 @@ from cryofind.config import Config
 from cryofind.errors import CryofindError
 from cryofind.io import TomogramEntry
 from cryofind.pipeline.inputs import InputSelection
+from cryofind.pipeline.loading import load_model
 from cryofind.pipeline.overlap import Steps, run_overlapped
 from cryofind.pipeline.pick_run import RunPicking
 from cryofind.pipeline.picked_runs import Record, RunInProgress
-from cryofind.pipeline.picker import PickResult, load_model
+from cryofind.pipeline.picker import PickResult
 from cryofind.predict.needs import MemoryNeeds
 from cryofind.progress import forbid_bars
 

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cryofind.errors import OutputError
 from cryofind.io import TomogramEntry
 from cryofind.pipeline.records import hash_file, read_record
-from cryofind.predict import EngineChoice
 from cryofind.types import Picks, VoxelGrid
 
+if TYPE_CHECKING:
+    from cryofind.predict import EngineChoice
+
 PICKS_NAME = "picks.csv"
+MADE_BY = "cryofind pick"
 
 Record = dict[str, Any]
 
@@ -59,7 +62,7 @@ def read_finished(folder: Path) -> Record | None:
         return None
 
 
-def describe_run(entry: TomogramEntry, grid: VoxelGrid, picks: Picks, engine: EngineChoice) -> Record:
+def describe_run(entry: TomogramEntry, grid: VoxelGrid, picks: Picks, engine: "EngineChoice") -> Record:
     """Return what a record says of a run's tomogram, of its picks and of what ran the networks."""
     chosen = picks.only_selected()
     return {

@@ -11,7 +11,7 @@ import numpy as np
 from cryofind.errors import OutputError, PicksError
 from cryofind.io import Project, open_project, read_picks_json, read_points_table
 from cryofind.pipeline.inputs import refuse_absent_runs
-from cryofind.pipeline.pick import MADE_BY, PICKS_NAME
+from cryofind.pipeline.picked_runs import MADE_BY, PICKS_NAME
 from cryofind.pipeline.records import RECORD_NAME, read_record
 from cryofind.types import ParticleSpec, Picks, VoxelGrid
 
@@ -117,10 +117,16 @@ def _read_any(path: Path, picks_uri: str) -> PointSource:
 
 def _read_result(folder: Path) -> PointSource:
     record = read_record(folder) or {}
-    grids = {run["run"]: grid_of_record(folder, run) for run in record.get("runs", [])}
+    grids = {_name_of_record(folder, run): grid_of_record(folder, run) for run in record.get("runs", [])}
     objects = tuple(spec_of_record(document) for document in record.get("objects", []))
     picks = Picks.from_csv(folder / PICKS_NAME)
     return PointSource(folder, picks, objects, tuple(grids) or picks.run_names, grids, record)
+
+
+def _name_of_record(folder: Path, run: dict[str, Any]) -> str:
+    if not isinstance(run.get("run"), str):
+        raise OutputError(f"{folder / RECORD_NAME}: runs", "one of them has no name", "pick again")
+    return str(run["run"])
 
 
 def grid_of_record(folder: Path, run: dict[str, Any]) -> VoxelGrid:

@@ -2,25 +2,59 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cryofind.config import load_config
+from cryofind.config import ScoreConfig, load_config
 from cryofind.errors import InSampleError, PicksError
 from cryofind.io import OWN_SESSION, OWN_USER, open_project
-from cryofind.pipeline.pick import PICKS_NAME
+from cryofind.pipeline.picked_runs import PICKS_NAME
 from cryofind.pipeline.points import PointSource, choose_specs, find_result, read_points
 from cryofind.pipeline.records import read_record
-from cryofind.scoring import dice_from_overlaps, measure_overlaps, score
-from cryofind.types import LabelVolume, Picks, ScoreReport
+from cryofind.scoring import dice_from_overlaps, measure_overlaps, score, weighted_specs
+from cryofind.scoring.f_beta import name_run
+from cryofind.types import LabelVolume, ParticleSpec, Picks, ScoreReport, VoxelGrid
 
 logger = logging.getLogger("cryofind")
 
 
-def score_paths(
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two sets of picks that may be compared, and by which rule.
+
+    Parameters
+    ----------
+    picks, truth
+        All candidates, and the true picks.
+    specs
+        The objects to score, with their weights.
+    runs
+        Runs that count.
+    config
+        The rule.
+    grids
+        Grid of a run's tomogram, where known.
+    truth_path
+        Where the truth is from.
+    in_sample_runs
+        Runs that the model has seen, by permission.
+    """
+
+    picks: Picks
+    truth: Picks
+    specs: tuple[ParticleSpec, ...]
+    runs: tuple[str, ...]
+    config: ScoreConfig
+    grids: dict[str, VoxelGrid]
+    truth_path: Path
+    in_sample_runs: tuple[str, ...]
+
+
+def read_comparison(
     predictions: Path,
     truth: Path,
     *,
@@ -30,8 +64,8 @@ def score_paths(
     in_sample: bool = False,
     predictions_uri: str = "",
     truth_uri: str = "",
-) -> ScoreReport:
-    """Score what one path holds against what the other holds; see `cryofind.score` for the rule.
+) -> Comparison:
+    """Return what two paths hold, ready to be compared.
 
     Raises
     ------
@@ -52,8 +86,21 @@ def score_paths(
     if all_candidates:
         picks = picks.selected_above({}, default=float("-inf"))
     config = load_config(settings=settings).score
-    report = score(picks, true_picks, choose_specs(reference, predicted), config=config, runs=scored_runs)
-    return replace(report, in_sample_runs=tuple(seen))
+    specs = weighted_specs(true_picks, choose_specs(reference, predicted), config)
+    grids = {**predicted.grids, **reference.grids}
+    picks = name_run(picks, scored_runs)
+    return Comparison(picks, true_picks, specs, scored_runs, config, grids, truth, tuple(seen))
+
+
+def score_comparison(comparison: Comparison) -> ScoreReport:
+    """Score picks against the truth; see `cryofind.score` for the rule."""
+    report = score(comparison.picks, comparison.truth, comparison.specs, config=comparison.config, runs=comparison.runs)
+    return replace(report, in_sample_runs=comparison.in_sample_runs)
+
+
+def score_paths(predictions: Path, truth: Path, **options: Any) -> ScoreReport:
+    """Score what one path holds against what the other holds; options and errors as of `read_comparison`."""
+    return score_comparison(read_comparison(predictions, truth, **options))
 
 
 def _choose_runs(predicted: PointSource, reference: PointSource, runs: Sequence[str]) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def _describe_search(runner: TrialRunner) -> dict[str, Any]:
         "space": {dimension.key: asdict(dimension) for dimension in recipe.space},
         "seeds": recipe.search.seeds,
         "objects": [[spec.name, spec.radius_angstrom] for spec in corpus.specs],
-        "data": trainer.describe_data(*runner.split),
+        "data": trainer.describe_data(runner.split),
     }
     document: dict[str, Any] = json.loads(json.dumps(identity))
     return document

@@ -18,7 +18,7 @@ from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.search_space import SearchRecipe, apply_parameters
 from cryofind.pipeline.search_trials import Trial
 from cryofind.pipeline.splits import Split
-from cryofind.pipeline.train import Trainer, TrainRequest
+from cryofind.pipeline.trainer import Trainer, TrainRequest
 from cryofind.pipeline.volume_store import open_store
 from cryofind.predict.ready import is_out_of_memory
 from cryofind.train import read_metrics
@@ -217,7 +217,7 @@ class TrialRunner:
             judge.folder = self.folder_of(trial) / f"seed_{seed}"
             train = config.train.model_copy(update={"seed": config.train.seed + seed})
             trainer = self.build_trainer(config.model_copy(update={"train": train}), judge.folder)
-            trainer.fit(self.split.learning, self.split.held_out, judge.folder, watch=judge.watch)
+            trainer.fit(self.split, judge.folder, watch=judge.watch)
             scores = judge.catch_up()
             if not scores:
                 raise DivergedError(judge.folder, "no validation gave a number", "check the held-out runs")

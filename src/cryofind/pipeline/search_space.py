@@ -8,15 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from cryofind.config import (
-    Config,
-    SearchConfig,
-    StageConfig,
-    merge_recipe,
-    parse_config,
-    parse_document,
-    set_value,
-)
+from cryofind.config import Config, SearchConfig, StageConfig, parse_config
+from cryofind.documents import merge_recipe, parse_document, set_value
 from cryofind.errors import ConfigError
 
 FORMS = "[low, high], {low = ..., high = ..., log = true}, or a list of choices"

@@ -12,7 +12,7 @@ import numpy as np
 
 import cryofind
 from cryofind.atomic import write_text
-from cryofind.config import parse_document
+from cryofind.documents import parse_document
 from cryofind.errors import ConfigError, OutputError
 from cryofind.pipeline.bodies import load_cast
 from cryofind.pipeline.inputs import InputSelection

@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial import cKDTree
 
 from cryofind.atomic import write_beside
+from cryofind.report.colors import MISSED_COLOR as MISSED_COLOR
+from cryofind.report.colors import choose_colors
 from cryofind.types import ParticleSpec, Picks, Tomogram
 
 Floats = NDArray[np.float64]
@@ -21,7 +23,6 @@ SLAB_PLANES = 3
 SUPERSAMPLING = 2  # circles are drawn this much larger and shrunk, for smooth edges
 GREY_PERCENTILES = (0.2, 99.8)
 MATCH_FACTOR = 0.5  # of the radius: the challenge's rule for a hit
-MISSED_COLOR = (255, 40, 40)
 HALO_COLOR = (0, 0, 0)
 PAPER_COLOR = (255, 255, 255)
 INK_COLOR = (25, 25, 25)
@@ -110,10 +111,11 @@ def draw_slices(
 def _compare(picks: Picks, truth: Picks | None, specs: Sequence[ParticleSpec]) -> list[_Mark]:
     """Return all marks; a pick within half a radius of a true centre is a hit."""
     marks: list[_Mark] = []
+    colors = choose_colors(specs)
     for spec in specs:
         if spec.radius_angstrom is None:
             continue
-        radius, color = spec.radius_angstrom, spec.color[:3]
+        radius, color = spec.radius_angstrom, colors[spec.name]
         found = picks.of_object(spec.name).positions_zyx_angstrom
         true = np.zeros((0, 3)) if truth is None else truth.of_object(spec.name).positions_zyx_angstrom
         hits = np.ones(len(found), bool) if truth is None else _has_neighbour(found, true, MATCH_FACTOR * radius)
@@ -249,12 +251,13 @@ def _legend_lines(
     picks: Picks, truth: Picks | None, marks: Sequence[_Mark], specs: Sequence[ParticleSpec]
 ) -> list[_LegendLine]:
     lines = []
+    colors = choose_colors(specs)
     for spec in specs:
         if spec.radius_angstrom is None:
             continue
         count = len(picks.of_object(spec.name))
         text = f"{spec.name}: {count}" + ("" if truth is None else f" picks, {len(truth.of_object(spec.name))} true")
-        lines.append(_LegendLine(text, spec.color[:3], HIT))
+        lines.append(_LegendLine(text, colors[spec.name], HIT))
     if truth is not None:
         counts = {verdict: sum(mark.verdict == verdict for mark in marks) for verdict in _PATTERNS}
         lines.append(_LegendLine(f"matched: {counts[HIT]}", INK_COLOR, HIT))

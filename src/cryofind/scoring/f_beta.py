@@ -65,7 +65,7 @@ def score(
     """
     specs = weighted_specs(truth, specs, config)
     counted_runs = truth.run_names if runs is None else tuple(dict.fromkeys(runs))
-    selected = _name_run(predictions.only_selected(), counted_runs)
+    selected = name_run(predictions.only_selected(), counted_runs)
     matches = match_candidates(selected, truth, specs, config=config, runs=counted_runs)
     counts_by_object = {
         spec.name: _count_by_run(matches[spec.name], selected, truth, counted_runs, config.mode)
@@ -84,7 +84,8 @@ def score(
     return ScoreReport(f_beta, config.beta, config.mode, float(divisor), objects, by_run)
 
 
-def _name_run(predictions: Picks, runs: Sequence[str]) -> Picks:
+def name_run(predictions: Picks, runs: Sequence[str]) -> Picks:
+    """Return picks of a tomogram without a name as those of the only run, if there is just one; else as they are."""
     if len(runs) != 1 or predictions.run_names != (UNNAMED_RUN,):
         return predictions
     return replace(predictions, runs=np.full(len(predictions), runs[0]))

@@ -72,6 +72,16 @@ class ObjectMatches:
 Matches = dict[str, ObjectMatches]
 
 
+def match_reach(spec: ParticleSpec, config: ScoreConfig) -> float:
+    """Return how far from a particle of that kind a candidate may lie to hit it, Angstrom."""
+    return spec.particle_radius_angstrom * (config.distance_factor or DISTANCE_FACTORS[config.mode])
+
+
+def in_reach_rule(config: ScoreConfig) -> ScoreConfig:
+    """Return the rule that pairs all that are in reach of each other: that of the mode, before any assignment."""
+    return config.model_copy(update={"mode": "kaggle"}) if config.mode == "one-to-one" else config
+
+
 def match_candidates(
     candidates: Picks,
     truth: Picks,
@@ -149,12 +159,11 @@ def _check_distinct(truth: Picks) -> None:
 def _match_object(
     candidates: Picks, truth: Picks, candidate_rows: Ints, truth_rows: Ints, spec: ParticleSpec, config: ScoreConfig
 ) -> ObjectMatches:
-    factor = config.distance_factor or DISTANCE_FACTORS[config.mode]
-    radius_angstrom = spec.particle_radius_angstrom * factor
+    radius_angstrom = match_reach(spec, config)
     found_pairs, found_distances = [np.zeros((0, 2), np.int64)], [np.zeros(0)]
-    for run in np.unique(truth.runs[truth_rows]):
-        of_candidates = np.flatnonzero(candidates.runs[candidate_rows] == run)
-        of_truth = np.flatnonzero(truth.runs[truth_rows] == run)
+    candidates_by_run = _group(candidates.runs[candidate_rows])
+    for run, of_truth in sorted(_group(truth.runs[truth_rows]).items()):
+        of_candidates = candidates_by_run.get(run, np.zeros(0, np.int64))
         pairs, distances = find_pairs_in_reach(
             candidates.positions_zyx_angstrom[candidate_rows[of_candidates]],
             truth.positions_zyx_angstrom[truth_rows[of_truth]],
@@ -174,6 +183,14 @@ def _match_object(
         np.concatenate(found_pairs),
         np.concatenate(found_distances),
     )
+
+
+def _group(names: NDArray[np.str_]) -> dict[str, Ints]:
+    """Return the rows of every name, ascending."""
+    distinct, codes = np.unique(names, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(distinct)))
+    return dict(zip(distinct.tolist(), np.split(order, ends[:-1]), strict=True)) if len(distinct) else {}
 
 
 def find_pairs_in_reach(

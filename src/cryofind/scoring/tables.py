@@ -14,7 +14,7 @@ def format_score_table(report: ScoreReport) -> str:
     rows = [_row(name, rated) for name, rated in report.objects.items()]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     mark = "  in-sample" if report.in_sample_runs else ""
-    lines = [_align(header, widths), *(_align(row, widths) + mark for row in rows)]
+    lines = [align_row(header, widths), *(align_row(row, widths) + mark for row in rows)]
     lines.insert(1, "-" * len(lines[0]))
     runs = f"{len(report.runs)} run" + ("s" if len(report.runs) != 1 else "")
     lines += [
@@ -32,6 +32,10 @@ def _row(name: str, rated: ObjectScore) -> tuple[str, ...]:
     return (name, *counts, f"{rated.precision:.4f}", f"{rated.recall:.4f}", f"{rated.f_beta:.4f}", f"{rated.weight:g}")
 
 
-def _align(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-    return "  ".join(cells)
+def align_row(row: tuple[str, ...], widths: list[int], *, left: int = 1) -> str:
+    """Return the cells of a row in columns of these widths: the first `left` begin, the others end in line."""
+    justified = [
+        cell.ljust(width) if column < left else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(justified)

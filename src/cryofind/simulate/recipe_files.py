@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cryofind.config import apply_setting, parse_document, read_recipe
+from cryofind.documents import apply_setting, parse_document, read_recipe
 from cryofind.errors import ConfigError, advise_known_names
 from cryofind.simulate.recipe import SimulationRecipe
 

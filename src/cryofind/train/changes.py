@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryofind.train.augment import Intensity
-from cryofind.train.spectrum import GAIN_STEPS, change_spectra
+from cryofind.train.spectrum import GAIN_STEPS, SpectrumChange, change_spectra
 
 # White noise from which crops take theirs. Two windows of it are added, so that 2^44 different noises can come.
 NOISE_WINDOWS = 2**22
@@ -55,8 +55,8 @@ class Changes(NamedTuple):
         Where in the common noise the two windows of a crop start, 0 to `NOISE_WINDOWS` - 1: shape (B, 2), int64.
     spectrum_rows
         Which M crops change their spectrum, int64, shape (M,).
-    spectrum_gains
-        Gains of these, float32, shape (M, `cryofind.train.spectrum.GAIN_STEPS`).
+    spectrum_gains, spectrum_wedges
+        How, as of `cryofind.train.spectrum.change_spectra`: shapes (M, `GAIN_STEPS`) and (M, 2, 3).
     partners, shares
         Every crop becomes share x itself + (1 - share) x partner, targets and weights too: int64 and float32, shape
         (B,); empty for no mixing.
@@ -68,6 +68,7 @@ class Changes(NamedTuple):
     noise_starts: Tensor
     spectrum_rows: Tensor
     spectrum_gains: Tensor
+    spectrum_wedges: Tensor
     partners: Tensor
     shares: Tensor
 
@@ -77,15 +78,16 @@ class CropChange(NamedTuple):
 
     intensity: Intensity
     noise_starts: NDArray[np.int64] | None
-    gains: NDArray[np.float32] | None
+    spectrum: SpectrumChange | None
 
 
 def gather_changes(drawn: Sequence[CropChange], mixing: tuple[NDArray[np.int64], NDArray[np.float32]]) -> Changes:
     """Return the changes of a batch; `mixing` is that of `cryofind.train.augment.draw_mixing`."""
     factors, shifts, deviations = np.array([one.intensity for one in drawn], dtype=np.float32).T
     starts = [one.noise_starts for one in drawn if one.noise_starts is not None]
-    rows = [row for row, one in enumerate(drawn) if one.gains is not None]
-    gains = [one.gains for one in drawn if one.gains is not None]
+    rows = [row for row, one in enumerate(drawn) if one.spectrum is not None]
+    spectra = [one.spectrum for one in drawn if one.spectrum is not None]
+    gains, wedges = [one.gains for one in spectra], [one.wedge_normals_zyx for one in spectra]
     return Changes(
         factors=torch.tensor(factors),
         shifts=torch.tensor(shifts),
@@ -93,6 +95,7 @@ def gather_changes(drawn: Sequence[CropChange], mixing: tuple[NDArray[np.int64],
         noise_starts=torch.from_numpy(np.reshape(starts, (-1, 2)).astype(np.int64)),
         spectrum_rows=torch.tensor(rows, dtype=torch.int64),
         spectrum_gains=torch.from_numpy(np.reshape(gains, (-1, GAIN_STEPS)).astype(np.float32)),
+        spectrum_wedges=torch.from_numpy(np.reshape(wedges, (-1, 2, 3)).astype(np.float32)),
         partners=torch.from_numpy(mixing[0]),
         shares=torch.from_numpy(mixing[1]),
     )
@@ -155,10 +158,11 @@ def _add_noise(images: Tensor, changes: Changes) -> None:
 
 def _change_spectra(images: Tensor, changes: Changes) -> None:
     # A CPU takes one crop at a time, which stays in its cache.
-    all_rows, all_gains = changes.spectrum_rows, changes.spectrum_gains
-    at_once = 1 if images.device.type == "cpu" else len(all_rows)
-    for rows, gains in zip(torch.split(all_rows, at_once), torch.split(all_gains, at_once), strict=True):
-        images[rows] = change_spectra(images[rows], gains)
+    at_once = 1 if images.device.type == "cpu" else len(changes.spectrum_rows)
+    together = (changes.spectrum_rows, changes.spectrum_gains, changes.spectrum_wedges)
+    parts = (torch.split(tensor, at_once) for tensor in together)
+    for rows, gains, wedges in zip(*parts, strict=True):
+        images[rows] = change_spectra(images[rows], gains, wedges)
 
 
 @lru_cache(maxsize=4)

@@ -9,12 +9,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import nn
 
 from cryofind.config import TrainConfig
 from cryofind.errors import ConfigError
 from cryofind.models import choose_precision
+from cryofind.train.fit_of_network import find_shallow_convolution
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -91,44 +91,6 @@ def synchronize_with(device: torch.device) -> Callable[[], None] | None:
     Not for the batches to come, which are made there meanwhile.
     """
     return (lambda: torch.cuda.current_stream(device).synchronize()) if device.type == "cuda" else None
-
-
-def find_shallow_convolution(network: nn.Module, crop_zyx: tuple[int, int, int]) -> str | None:
-    """Return the name of a convolution whose input has fewer voxels along z than its kernel, None if there is none.
-
-    The bfloat16 weight gradient of such a 3D convolution is wrong on CPUs: oneDNN, as in torch 2.13, reads and writes
-    outside its buffers (measured: depth 2 under kernel 3; depth 2 to 4 under kernel 5), without an error. Kernels of
-    one or two voxels are not affected, nor are other axes.
-
-    Parameters
-    ----------
-    network
-        Run once in eval mode on an empty crop.
-    crop_zyx
-        Size of a training crop, voxels.
-    """
-    found: list[str] = []
-
-    def watch(name: str, convolution: nn.Conv3d | nn.ConvTranspose3d) -> RemovableHandle:
-        extent = convolution.dilation[0] * (convolution.kernel_size[0] - 1) + 1
-
-        def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if convolution.kernel_size[0] > 2 and inputs[0].shape[-3] < extent:
-                found.append(name)
-
-        return convolution.register_forward_pre_hook(note)
-
-    convolutions = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d)]
-    handles = [watch(name, convolution) for name, convolution in convolutions]
-    was_training = network.training
-    try:
-        with torch.no_grad():
-            network.eval()(next(network.parameters()).new_zeros(1, 1, *crop_zyx))
-    finally:
-        network.train(was_training)
-        for handle in handles:
-            handle.remove()
-    return found[0] if found else None
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from cryofind.errors import ConfigError, ModelError, TomogramError
 from cryofind.models import choose_precision
 from cryofind.models.denoiser import Denoiser, DenoisingUNet, GreyScale, measure_grey_scale
 from cryofind.progress import report_progress
-from cryofind.train.devices import find_shallow_convolution, parse_devices
+from cryofind.train.devices import parse_devices
+from cryofind.train.fit_of_network import find_shallow_convolution
 from cryofind.types.grid import IntTriple
 
 DEFAULT_STEPS = 1000

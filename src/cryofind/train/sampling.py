@@ -32,7 +32,7 @@ from cryofind.train.crop_map import CropMap, Floats, cut_crop, find_outside, pla
 from cryofind.train.fit_of_options import check_options
 from cryofind.train.mixing import project_shares_at
 from cryofind.train.runs import RunPool, TrainingRun, gather_pools
-from cryofind.train.spectrum import draw_gains
+from cryofind.train.spectrum import draw_spectrum_change
 from cryofind.types import ParticleSpec, VoxelGrid
 from cryofind.types.grid import FloatTriple, IntTriple
 
@@ -115,9 +115,9 @@ class CropSampler:
         drawn = []
         for crop in range(len(images)):
             pool = self._choose_pool(shares, random)
-            target, deviation = self._draw_crop(pool, random, images[crop, 0])
+            target, row, crop_map = self._draw_crop(pool, random, images[crop, 0])
             values[crop], weights[crop] = target.values, target.weights
-            drawn.append(self._draw_change(deviation, random))
+            drawn.append(self._draw_change(row, crop_map, random))
         mixing = draw_mixing(len(images), self._augment.mixup_probability, random)
         return DrawnBatch(crops, gather_changes(drawn, mixing))
 
@@ -130,20 +130,25 @@ class CropSampler:
             weights=torch.empty(count, *cells),
         )
 
-    def _draw_change(self, deviation: float, random: Generator) -> CropChange:
+    def _draw_change(self, row: int, crop_map: CropMap, random: Generator) -> CropChange:
         # No number is drawn where nothing can come of it, so that what a seed gives stays.
         augment = self._augment
-        intensity = draw_intensity(augment, random, deviation=deviation)
+        intensity = draw_intensity(augment, random, deviation=self._deviations[row])
         starts = random.integers(NOISE_WINDOWS, size=2) if augment.noise_sigma else None
-        is_filtered = bool(augment.spectrum_probability) and random.random() < augment.spectrum_probability
-        return CropChange(intensity, starts, draw_gains(augment.spectrum_sigma, random) if is_filtered else None)
+        spacing_angstrom = self._runs[row].grid.spacing_angstrom
+        spectrum = draw_spectrum_change(
+            augment, random, matrix_zyx=crop_map.matrix_zyx, spacing_angstrom=spacing_angstrom
+        )
+        return CropChange(intensity, starts, spectrum)
 
     def _choose_pool(self, shares: Floats, random: Generator) -> RunPool:
         # Without weights there is one pool, and no random number is spent on it.
         return self._pools[int(random.choice(len(shares), p=shares)) if len(shares) else 0]
 
-    def _draw_crop(self, pool: RunPool, random: Generator, image: NDArray[np.float32]) -> tuple[TrainingTarget, float]:
-        """Fill `image` with a random crop; return its target, and the deviation of its tomogram's grey values."""
+    def _draw_crop(
+        self, pool: RunPool, random: Generator, image: NDArray[np.float32]
+    ) -> tuple[TrainingTarget, int, CropMap]:
+        """Fill `image` with a random crop; return its target, the row of its run and where it lies there."""
         row, crop_map = self._draw_map(pool, random)
         run = self._runs[row]
         volume = cut_crop(run.volume_zyx, crop_map)
@@ -152,7 +157,7 @@ class CropSampler:
         if random.random() < self._augment.copy_paste_probability:
             volume, particles = self._paste_particle(volume, annotated, run.grid, pool, random)
         image[...] = volume
-        return self._draw_target(run, crop_map, annotated, particles), self._deviations[row]
+        return self._draw_target(run, crop_map, annotated, particles), row, crop_map
 
     def _draw_map(self, pool: RunPool, random: Generator) -> tuple[int, CropMap]:
         shape = np.asarray(self._config.crop_zyx)

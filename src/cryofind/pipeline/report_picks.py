@@ -1,0 +1,246 @@
+"""`cryofind report` of a result folder: every run's page, and the summary over all."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cryofind.atomic import write_text
+from cryofind.config import ScoreConfig
+from cryofind.errors import NameRefused, OutputError
+from cryofind.io import TomogramEntry
+from cryofind.pipeline.failures import FailureReport, explain_failures, find_membranes
+from cryofind.pipeline.points import PointSource, grid_of_record, read_points
+from cryofind.pipeline.records import RECORD_NAME
+from cryofind.pipeline.report import INDEX_NAME, ReportRequest, choose_jobs, make_pages, score_config
+from cryofind.pipeline.report_galleries import Gallery, show_worst
+from cryofind.pipeline.report_rows import describe_result, object_columns, object_row, run_columns, run_row
+from cryofind.pipeline.report_run import write_run_page
+from cryofind.pipeline.report_sections import show_failures, show_residuals, show_scores, trace_thinned
+from cryofind.pipeline.report_task import RunTask
+from cryofind.pipeline.report_truth import Reference, compare_with_truth, describe_in_sample
+from cryofind.report.colors import choose_colors, format_color
+from cryofind.report.rendering import format_share
+from cryofind.report.summary_page import SummaryContent, render_summary
+from cryofind.report.tomogram_page import Section
+from cryofind.scoring.curves import ScoreCurve
+from cryofind.types import ParticleSpec, check_run_name
+
+Record = dict[str, Any]
+
+# Runs whose membranes are read, which takes a second each: of more, the rates hardly change.
+MOST_MEMBRANES = 24
+
+
+def fill_result(request: ReportRequest, folder: Path) -> Record:
+    """Write the pages of a result folder; return its part of `report.json`.
+
+    Raises
+    ------
+    CryofindError
+        If the result is damaged, or a truth that was named cannot be used.
+    """
+    config = score_config(request)
+    source = read_points(request.paths[0], runs=request.selection.runs)
+    reference, notes = None, tuple[str, ...]()
+    if request.with_truth:
+        reference, notes = compare_with_truth(source, request.truth, config, truth_uri=request.truth_uri)
+    pooled = None if reference is None else _pool(source, reference, config)
+    tasks = plan_runs(source, reference, config)
+    jobs = choose_jobs(request.jobs, len(tasks))
+    tasks = [replace(task, sharers=jobs) for task in tasks]
+    outcomes = make_pages(tasks, write_run_page, folder, jobs=jobs)
+    runs = [outcome.document for outcome in outcomes]
+    galleries = [(outcome.document["run"], outcome.gallery) for outcome in outcomes]
+    document = {
+        "kind": "picks",
+        "source": str(source.path),
+        "truth": None if reference is None else reference.origin,
+        "warnings": [*notes, *_warn(source, reference)],
+        "objects": _sum_objects(source, reference, runs),
+        "score": None if reference is None else reference.report.to_dict(),
+        **({} if pooled is None else pooled.to_dict()),
+        "runs": runs,
+        "failed": source.record.get("failed", []),
+        "provenance": {key: source.record.get(key) for key in _PROVENANCE_KEYS},
+    }
+    write_text(
+        folder / INDEX_NAME,
+        render_summary(_summarise(source, document, _build_sections(source, pooled, galleries, config.beta))),
+    )
+    return document
+
+
+_PROVENANCE_KEYS = ("recipe_sha256", "finished", "seconds", "environment", "models", "thresholds", "engine")
+
+
+def _warn(source: PointSource, reference: Reference | None) -> list[str]:
+    """Return what to know of the whole result before its numbers are believed."""
+    lines = list(describe_in_sample(() if reference is None else reference.report.in_sample_runs))
+    failed = source.record.get("failed", [])
+    if failed:
+        lines.append(f"{len(failed)} tomograms could not be picked; they are listed below")
+    known = {spec.name for spec in source.objects}
+    for name in source.picks.object_names:
+        if name not in known:
+            count = int((source.picks.objects == name).sum())
+            lines.append(f"{count} picks of '{name}' are not shown: run.json does not know this object")
+    return lines
+
+
+def _sum_objects(source: PointSource, reference: Reference | None, runs: Sequence[Record]) -> dict[str, Record]:
+    """Return numbers by object, over all runs."""
+    specs = [spec for spec in (source.objects if reference is None else reference.specs) if spec.is_particle]
+    own = {spec.name: spec.color for spec in source.objects}
+    colors = choose_colors([replace(spec, color=own.get(spec.name, spec.color)) for spec in specs])
+    selected = source.picks.only_selected()
+    objects = {}
+    for spec in specs:
+        expected = [run["objects"][spec.name]["expected"] for run in runs if spec.name in run["objects"]]
+        known = [one for one in expected if one is not None]
+        objects[spec.name] = {
+            "radius_angstrom": spec.radius_angstrom,
+            "color": format_color(colors[spec.name]),
+            "candidates": int((source.picks.objects == spec.name).sum()),
+            "picks": int((selected.objects == spec.name).sum()),
+            "threshold": source.record.get("thresholds", {}).get(spec.name),
+            "expected": round(sum(one["expected"] for one in known), 2) if known else None,
+            "expected_hits": round(sum(one["expected_hits"] for one in known), 2) if known else None,
+        }
+        if reference is not None:
+            rated = reference.report.objects.get(spec.name)
+            objects[spec.name]["true"] = int((reference.picks.objects == spec.name).sum())
+            objects[spec.name]["score"] = None if rated is None else rated.to_dict()
+    return objects
+
+
+def _summarise(source: PointSource, document: Record, sections: Sequence[Section]) -> SummaryContent:
+    """Return what the first page shows."""
+    record, score = source.record, document["score"]
+    models = ", ".join(model["name"] for model in record.get("models", [])) or "an unknown model"
+    picked = sum(one["picks"] for one in document["objects"].values())
+    facts = [("tomograms", str(len(document["runs"]))), ("picks", f"{picked:,}")]
+    if score is not None:
+        facts.append((f"weighted F{score['beta']:g}", format_share(score["f_beta"])))
+    if "seconds" in record:
+        facts.append(("time of picking", f"{record['seconds']:.0f} s"))
+    return SummaryContent(
+        title=source.path.resolve().name,
+        subtitle=f"picked by {models}" + (f", compared with {document['truth']}" if document["truth"] else ""),
+        facts=tuple(facts),
+        warnings=tuple(document["warnings"]),
+        object_columns=object_columns(document),
+        object_rows=tuple(object_row(name, numbers) for name, numbers in document["objects"].items()),
+        columns=run_columns(document),
+        runs=tuple(run_row(run) for run in (*document["runs"], *document["failed"])),
+        sections=sections,
+        provenance=(("folder", str(source.path)), *describe_result(record)),
+        details=(("recipe, as it was resolved", json.dumps(record.get("config", {}), indent=2)),),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """What the runs that have a truth show together.
+
+    Parameters
+    ----------
+    explained
+        What went wrong, and where; offsets of matched picks.
+    curves
+        What every threshold would score.
+    """
+
+    explained: FailureReport
+    curves: Sequence[ScoreCurve]
+
+    def to_dict(self) -> Record:
+        """Return the numbers, JSON-ready."""
+        curves = {curve.name: curve.to_dict() for curve in self.curves}
+        return {"failures": self.explained.to_dict(), "curves": curves}
+
+
+def _pool(source: PointSource, reference: Reference, config: ScoreConfig) -> Pooled:
+    specs = [spec for spec in reference.specs if spec.is_particle]
+    picks, truth, runs = source.picks, reference.picks, reference.runs
+    membranes = find_membranes(Path(reference.origin), runs[:MOST_MEMBRANES])
+    explained = explain_failures(picks, truth, specs, source.grids, config=config, runs=runs, membranes=membranes)
+    return Pooled(explained, trace_thinned(picks, truth, specs, config, runs))
+
+
+def _build_sections(
+    source: PointSource, pooled: Pooled | None, galleries: Sequence[tuple[str, Gallery]], beta: float
+) -> tuple[Section, ...]:
+    """Return what stands below the tables."""
+    particles = [spec for spec in source.objects if spec.is_particle]
+    if pooled is None:
+        return (*show_scores(source.picks, particles), *show_worst(galleries, particles, with_failures=False))
+    return (
+        *show_scores(source.picks, particles, pooled.curves, beta=beta),
+        show_failures(pooled.explained),
+        *show_worst(galleries, particles, with_failures=True),
+        *show_residuals(pooled.explained.residuals),
+    )
+
+
+def plan_runs(source: PointSource, reference: Reference | None, config: ScoreConfig) -> list[RunTask]:
+    """Return what is to be done for every run of a result.
+
+    Raises
+    ------
+    OutputError
+        If `run.json` is damaged.
+    """
+    specs = source.objects if reference is None else _join(source.objects, reference.specs)
+    provenance = describe_result(source.record)
+    tasks = []
+    for number, record in enumerate(source.record.get("runs", []), start=1):
+        run, path = _identify(source, record)
+        if run not in source.runs:
+            continue  # not asked for
+        has_truth = reference is not None and run in reference.runs
+        tasks.append(
+            RunTask(
+                run=run,
+                page=f"runs/{name_page(run, number)}.html",
+                entry=TomogramEntry(name_page(run, number), record.get("flavour", ""), None, path),
+                grid=grid_of_record(source.path, record),
+                picks=source.picks.of_run(run),
+                specs=specs,
+                thresholds=_thresholds_of(source.record),
+                record=record,
+                truth=reference.picks.of_run(run) if reference is not None and has_truth else None,
+                config=config,
+                warnings=() if reference is None or has_truth else ("the truth says nothing about this run",),
+                provenance=provenance,
+            )
+        )
+    return tasks
+
+
+def _identify(source: PointSource, record: Record) -> tuple[str, Path]:
+    """Return the run of a record, and where its tomogram was."""
+    try:
+        return record["run"], Path(record["path"])
+    except (KeyError, TypeError) as error:
+        raise OutputError(f"{source.path / RECORD_NAME}: runs", f"cannot be read ({error!r})", "pick again") from error
+
+
+def name_page(run: str, number: int) -> str:
+    """Return a file's name for a run: its own where that is safe."""
+    try:
+        return check_run_name(run)
+    except NameRefused:
+        return f"run-{number}"
+
+
+def _join(own: Sequence[ParticleSpec], of_truth: Sequence[ParticleSpec]) -> tuple[ParticleSpec, ...]:
+    """Return the objects of the truth, whose weights and radii count, with the colours of the result's."""
+    colors = {spec.name: spec.color for spec in own}
+    return tuple(replace(spec, color=colors.get(spec.name, spec.color)) for spec in of_truth)
+
+
+def _thresholds_of(record: Record) -> dict[str, float]:
+    expected = record.get("config", {}).get("locate", {}).get("thresholds") == "expected"
+    return {} if expected else dict(record.get("thresholds", {}))

@@ -1,0 +1,116 @@
+"""The volumes that `cryofind view` shows, as whole numbers of 8 bits: a quarter of what files hold."""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryofind.errors import MemoryLimitError, TomogramError
+from cryofind.io import SegmentationEntry, TomogramSource, open_source, read_probability_zarr
+from cryofind.memory import read_free_bytes
+from cryofind.pipeline.view_subject import Subject
+from cryofind.progress import report_progress
+from cryofind.report.colors import choose_colors
+from cryofind.types import ParticleSpec
+from cryofind.types.particles import PALETTE
+from cryofind.view import GreyVolume, Labels, Probability, choose_grey_scale
+
+logger = logging.getLogger("cryofind")
+
+# Of the free memory.
+MEMORY_SHARE = 0.8
+# Greys are chosen from so many pieces of the tomogram, spread over it, and from every few voxels of those.
+SAMPLED_PIECES = 24
+SAMPLED_VOXELS = (slice(None, None, 2), slice(None, None, 3), slice(None, None, 3))
+_WHITE = (255, 255, 255)
+
+
+def read_grey(subject: Subject) -> GreyVolume:
+    """Read a tomogram piece by piece as greys, so that its own numbers are never all in memory.
+
+    Raises
+    ------
+    TomogramError
+        If it cannot be read, or its greys do not fit into memory.
+    """
+    selection = subject.selection
+    source = open_source(
+        subject.tomogram,
+        voxel_spacing_angstrom=selection.voxel_spacing_angstrom,
+        allow_missing_chunks=selection.allow_missing_chunks,
+    )
+    for note in source.notes:
+        logger.info("%s: %s", subject.run, note)
+    needed, free = math.prod(source.grid.shape_zyx), MEMORY_SHARE * read_free_bytes()
+    if needed > free:
+        problem = f"takes {needed / 1e9:.1f} GB of memory to look at, {free / 1e9:.1f} GB are free"
+        raise MemoryLimitError(subject.tomogram.path, problem, "look at a binned copy")
+    boxes = list(source.cut_pieces())
+    scale = choose_grey_scale(_sample(source, boxes))
+    values = np.empty(source.grid.shape_zyx, np.uint8)
+    with report_progress("reading", len(boxes)) as progress:
+        for start, stop in boxes:
+            box = tuple(slice(*ends) for ends in zip(start, stop, strict=True))
+            values[box] = scale.to_grey(source.read_box(start, stop))
+            progress.advance()
+    return GreyVolume(values, source.grid, scale.shown)
+
+
+def _sample(source: TomogramSource, boxes: Sequence[Any]) -> NDArray[Any]:
+    chosen = boxes[:: max(1, len(boxes) // SAMPLED_PIECES)]
+    return np.concatenate([source.read_box(*box)[SAMPLED_VOXELS].ravel() for box in chosen])
+
+
+def read_probabilities(subject: Subject) -> tuple[Probability, ...]:
+    """Return the probabilities that `predict.keep_probabilities` left in a result folder; none elsewhere.
+
+    Raises
+    ------
+    TomogramError
+        If they are damaged.
+    """
+    if subject.result is None:
+        return ()
+    path = subject.result.path / "probabilities" / f"{subject.run}.zarr"
+    if not path.is_dir():
+        return ()
+    volume = read_probability_zarr(path)
+    colors = choose_colors(subject.result.objects)
+    return tuple(
+        Probability(name, colors.get(name, _WHITE), _in_8_bits(channel), volume.grid)
+        for name, channel in zip(volume.objects, volume.probabilities, strict=True)
+    )
+
+
+def _in_8_bits(probabilities: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.clip(probabilities, 0, 1) * 255), dtype=np.uint8)
+
+
+def read_segmentations(subject: Subject) -> tuple[Labels, ...]:
+    """Return the segmentations of a run in its project; one that is damaged is named and left out."""
+    project = subject.project
+    if project is None:
+        return ()
+    found = []
+    for entry in project.segmentations:
+        if entry.run != subject.run:
+            continue
+        try:
+            found.append(_read_labels(entry, project.objects))
+        except TomogramError as error:
+            logger.warning("a segmentation is not shown: %s", error)
+    return tuple(found)
+
+
+def _read_labels(entry: SegmentationEntry, objects: Sequence[ParticleSpec]) -> Labels:
+    volume = entry.read({spec.label: spec.name for spec in objects})
+    labels = volume.labels_zyx
+    unsigned: NDArray[np.unsignedinteger] = labels.astype(np.uint8 if labels.max() < 256 else np.uint32)
+    present = sorted({int(label) for plane in unsigned for label in np.unique(plane)} - {0})
+    by_name = choose_colors(objects)
+    by_label = {spec.label: by_name[spec.name] for spec in objects}
+    colors = {label: by_label.get(label, PALETTE[label % len(PALETTE)]) for label in present}
+    return Labels(f"{entry.name}:{entry.user}/{entry.session}", unsigned, volume.grid, colors)

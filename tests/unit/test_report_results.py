@@ -1,0 +1,382 @@
+"""Reports of results, inputs and comparisons: the pages hold the numbers of `report.json`, and these are right."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cryofind import czii
+from cryofind.errors import OutputError, PicksError
+from cryofind.io import open_project, write_mrc, write_picks_overlay, write_tomogram_zarr
+from cryofind.pipeline.inputs import InputSelection
+from cryofind.pipeline.picked_runs import Record
+from cryofind.pipeline.report import ReportRequest, write_report
+from cryofind.pipeline.report_truth import find_project, forget_projects
+from cryofind.testing import write_phantom_project
+from cryofind.types import Picks, VoxelGrid
+from tests.result_folders import GRID, THRESHOLDS, make_tomogram, scatter, write_result
+from tests.unit.test_report_pages import Page
+
+RUNS = ("TS_1", "TS_2")
+
+
+@pytest.fixture
+def picks() -> Picks:
+    tables = [scatter(run, name, 30, seed=seed) for seed, (run, name) in enumerate(_names())]
+    return Picks.concatenate(tables)
+
+
+def _names() -> list[tuple[str, str]]:
+    return [(run, name) for run in RUNS for name in ("ball", "rod")]
+
+
+@pytest.fixture
+def truth(picks: Picks) -> Picks:
+    """Return a third of the picks, moved a little, and some particles that nobody picked."""
+    near = picks.where(np.arange(len(picks)) % 3 == 0)
+    moved = Picks.build(near.runs.tolist(), near.objects.tolist(), near.positions_zyx_angstrom + 8.0)
+    return Picks.concatenate(
+        [moved, *(scatter(run, name, 4, seed=90 + seed) for seed, (run, name) in enumerate(_names()))]
+    ).selected_above({}, default=0.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, picks: Picks) -> Path:
+    return write_result(tmp_path / "result", picks, tomograms=[make_tomogram(run) for run in RUNS])
+
+
+def report(*paths: Path, **options: Any) -> tuple[Path, Record]:
+    summary = write_report(ReportRequest(paths, jobs=1, **options))
+    document = json.loads((summary.index.parent / "report.json").read_text("utf-8"))
+    return summary.index.parent, document
+
+
+def open_page(folder: Path, document: Record, run: str) -> tuple[Page, Record]:
+    numbers = next(one for one in document["runs"] if one["run"] == run)
+    return Page((folder / numbers["page"]).read_text("utf-8")), numbers
+
+
+def count_like_the_page(data: Record) -> dict[str, tuple[int, int, int]]:
+    """Return TP, FP, FN by object as the script counts them at first: from the picks and pairs on the page."""
+    counts = {}
+    for one in data["objects"]:
+        if "truth" not in one:
+            continue
+        shown = [flag == "1" for flag in one["selected"]]
+        pairs = np.array(one["pairs"]).reshape(-1, 2)
+        hits = len({int(particle) for pick, particle in pairs if shown[int(pick)]})
+        counts[one["name"]] = (hits, sum(shown) - hits, len(one["truth"][0]) - hits)
+    return counts
+
+
+def test_pages_hold_the_numbers_of_the_report(folder: Path, picks: Picks, truth: Picks, tmp_path: Path) -> None:
+    truth.to_csv(tmp_path / "truth.csv")
+    out, document = report(folder, truth=tmp_path / "truth.csv")
+    assert out == folder / "report"
+    assert document["kind"] == "picks"
+    for run in RUNS:
+        page, numbers = open_page(out, document, run)
+        data = page.data()
+        for name, counts in count_like_the_page(data).items():
+            score = numbers["objects"][name]["score"]
+            assert counts == (score["tp"], score["fp"], score["fn"])
+            assert score == {**document["score"]["runs"][run][name], "weight": score["weight"]}
+        for one in data["objects"]:
+            mine = picks.of_run(run).of_object(one["name"])
+            assert len(one["scores"]) == numbers["objects"][one["name"]]["candidates"] == len(mine)
+            assert one["selected"].count("1") == numbers["objects"][one["name"]]["picks"]
+            assert one["threshold"] == THRESHOLDS[one["name"]]
+            chosen = [score for score in one["scores"] if score >= one["threshold"]]
+            assert len(chosen) == one["selected"].count("1")
+    pooled = document["score"]["objects"]
+    for name in ("ball", "rod"):
+        for field in ("tp", "fp", "fn"):
+            assert pooled[name][field] == sum(run["objects"][name]["score"][field] for run in document["runs"])
+    assert document["failures"]["missed_count"] == sum(rated["fn"] for rated in pooled.values())
+    assert {"residuals", "confusions"} <= document["failures"].keys()
+    assert set(document["curves"]) == {"ball", "rod"}
+
+
+def test_shown_numbers_are_those_of_the_report(folder: Path, truth: Picks, tmp_path: Path) -> None:
+    truth.to_csv(tmp_path / "truth.csv")
+    out, document = report(folder, truth=tmp_path / "truth.csv")
+    index = (out / "index.html").read_text("utf-8")
+    assert f"{document['score']['f_beta']:.4f}" in index
+    for run in document["runs"]:
+        assert f'href="{run["page"]}"' in index
+        assert f'data-value="{run["f_beta"]}"' in (out / run["page"]).read_text("utf-8")
+
+
+def test_mode_and_match_radius_are_those_asked_for(folder: Path, truth: Picks, tmp_path: Path) -> None:
+    truth.to_csv(tmp_path / "truth.csv")
+    out, narrow = report(folder, truth=tmp_path / "truth.csv", settings=("score.distance_factor=0.1",))
+    assert narrow["score"]["objects"]["ball"]["tp"] == 0
+    out, octopi = report(folder, truth=tmp_path / "truth.csv", settings=("score.mode=octopi",))
+    page, _ = open_page(out, octopi, "TS_1")
+    assert page.data()["rule"]["mode"] == octopi["score"]["mode"] == "octopi"
+
+
+def test_without_truth_there_is_no_score(folder: Path) -> None:
+    out, document = report(folder)
+    page, numbers = open_page(out, document, "TS_1")
+    assert document["score"] is None
+    assert page.data()["rule"] is None
+    assert "score" not in numbers["objects"]["ball"]
+    assert 'id="f-beta"' not in (out / numbers["page"]).read_text("utf-8")
+
+
+def test_no_picks_at_all(tmp_path: Path, truth: Picks) -> None:
+    folder = write_result(tmp_path / "result", Picks.empty(), tomograms=[make_tomogram("TS_1")])
+    truth.to_csv(tmp_path / "truth.csv")
+    out, document = report(folder, truth=tmp_path / "truth.csv")
+    _, numbers = open_page(out, document, "TS_1")
+    assert numbers["objects"]["ball"]["score"]["fn"] == len(truth.of_run("TS_1").of_object("ball"))
+    assert document["score"]["f_beta"] == 0.0
+
+
+def test_a_run_without_truth_is_said_to_be_one(folder: Path, truth: Picks, tmp_path: Path) -> None:
+    truth.of_run("TS_1").to_csv(tmp_path / "truth.csv")
+    out, document = report(folder, truth=tmp_path / "truth.csv")
+    page, numbers = open_page(out, document, "TS_2")
+    assert "the truth says nothing about this run" in numbers["warnings"]
+    assert page.data()["rule"] is None
+    assert list(document["score"]["runs"]) == ["TS_1"]
+
+
+def test_an_object_without_particles_is_not_judged(folder: Path, truth: Picks, tmp_path: Path) -> None:
+    truth.of_object("ball").to_csv(tmp_path / "truth.csv")
+    out, document = report(folder, truth=tmp_path / "truth.csv")
+    page, numbers = open_page(out, document, "TS_1")
+    assert numbers["objects"]["rod"]["score"] is None
+    assert "truth" not in {one["name"]: one for one in page.data()["objects"]}["rod"]
+
+
+def test_a_tomogram_that_moved_away_leaves_a_page_without_slices(folder: Path) -> None:
+    (folder / "tomograms" / "0.mrc").unlink()
+    out, document = report(folder)
+    page, numbers = open_page(out, document, "TS_1")
+    assert not numbers["has_slices"]
+    assert "cannot be read" in numbers["warnings"][0]
+    assert page.data()["stacks"] == []
+    assert not [tag for tag in page.tags if tag[0] == "canvas"]
+    assert open_page(out, document, "TS_2")[1]["has_slices"]
+
+
+def test_a_tomogram_that_changed_is_noticed(folder: Path) -> None:
+    write_mrc(folder / "tomograms" / "0.mrc", make_tomogram("TS_1", seed=5))
+    larger = VoxelGrid.isotropic((30, 48, 40), 10.0)
+    write_mrc(folder / "tomograms" / "1.mrc", make_tomogram("TS_2", grid=larger))
+    out, document = report(folder)
+    assert "other voxels" in open_page(out, document, "TS_1")[1]["warnings"][0]
+    page, numbers = open_page(out, document, "TS_2")
+    assert "circles may lie elsewhere" in numbers["warnings"][0]
+    assert page.data()["shape"] == [30, 48, 40]
+
+
+def test_picks_outside_of_the_tomogram_are_counted(tmp_path: Path) -> None:
+    picks = Picks.build("TS_1", "ball", [[10, 10, 10], [5000, 10, 10], [10, -1, 10]])
+    folder = write_result(tmp_path / "result", picks, tomograms=[make_tomogram("TS_1")])
+    _, numbers = open_page(*report(folder), "TS_1")
+    assert numbers["picks_outside"] == 2
+    assert any("2 of 3 candidates lie outside" in line for line in numbers["warnings"])
+
+
+def test_picks_of_an_object_that_the_record_lacks_are_counted(tmp_path: Path) -> None:
+    picks = Picks.build("TS_1", ["ball", "stranger"], [[10, 10, 10], [20, 10, 10]])
+    folder = write_result(tmp_path / "result", picks, tomograms=[make_tomogram("TS_1")])
+    _, document = report(folder)
+    assert any("1 picks of 'stranger' are not shown" in line for line in document["warnings"])
+
+
+def test_tomograms_that_failed_are_listed(folder: Path, tmp_path: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    failed = [{"item": "b.mrc", "run": "TS_3", "error": "b.mrc: is damaged; write it again"}]
+    (folder / "run.json").write_text(json.dumps({**record, "failed": failed}))
+    out, document = report(folder)
+    assert document["failed"] == failed
+    assert "is damaged; write it again" in (out / "index.html").read_text("utf-8")
+
+
+def test_runs_that_the_model_has_seen_are_said_so(folder: Path, truth: Picks, tmp_path: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    record["runs"][0]["in_sample"] = True
+    (folder / "run.json").write_text(json.dumps(record))
+    truth.to_csv(tmp_path / "truth.csv")
+    out, document = report(folder, truth=tmp_path / "truth.csv")
+    assert document["score"]["in_sample_runs"] == ["TS_1"]
+    assert any(line.startswith("in-sample") for line in document["warnings"])
+    assert any(line.startswith("in-sample") for line in open_page(out, document, "TS_1")[1]["warnings"])
+
+
+def test_names_from_a_record_are_escaped_and_pages_have_safe_names(tmp_path: Path) -> None:
+    run = "<script>alert(1)</script>/../x"
+    folder = write_result(
+        tmp_path / "result", scatter(run, "ball", 5, seed=1), tomograms=[make_tomogram(run), make_tomogram("it's #1")]
+    )
+    out, document = report(folder)
+    assert [one["page"] for one in document["runs"]] == ["runs/run-1.html", "runs/it's #1.html"]
+    for path in (out / "index.html", out / "runs" / "run-1.html"):
+        assert "<script>alert" not in path.read_text("utf-8")
+    assert open_page(out, document, run)[1]["has_slices"]
+
+
+def test_only_the_runs_asked_for(folder: Path) -> None:
+    out, document = report(folder, selection=InputSelection(runs=("TS_2",)))
+    assert [one["run"] for one in document["runs"]] == ["TS_2"]
+    assert [path.name for path in (out / "runs").iterdir()] == ["TS_2.html"]
+
+
+def test_a_report_replaces_an_earlier_one_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    out, _ = report(folder)
+    report(folder, selection=InputSelection(runs=("TS_2",)))
+    assert [path.name for path in (out / "runs").iterdir()] == ["TS_2.html"]
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds other files"):
+        report(folder, out=tmp_path / "notes")
+    assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
+
+
+def test_an_interrupted_report_leaves_the_earlier_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, document = report(folder)
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cryofind.pipeline.report_picks.render_summary", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        report(folder)
+    assert json.loads((out / "report.json").read_text("utf-8")) == document
+    assert [path.name for path in folder.glob(".*partial*")] == []
+
+
+def test_processes_make_the_same_pages(folder: Path) -> None:
+    alone, document = report(folder)
+    pages = {run: (alone / "runs" / f"{run}.html").read_text("utf-8") for run in RUNS}
+    summary = write_report(ReportRequest((folder,), jobs=2))
+    assert summary.document["runs"] == document["runs"]
+    assert pages == {run: (alone / "runs" / f"{run}.html").read_text("utf-8") for run in RUNS}
+
+
+# ---- the truth of the project that was picked ----
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantom_project(tmp_path_factory.mktemp("project"), runs=["P_1"], shape_zyx=(24, 48, 48))
+
+
+def pick_the_truth(project: Path, folder: Path) -> Path:
+    """Return a result that picked exactly what the project annotates."""
+    opened = open_project(project)
+    (entry,) = opened.tomograms
+    truth = opened.read_picks("*:curation/0")
+    write_result(folder, truth, tomograms=[entry.read()], specs=czii.OBJECTS)
+    record = json.loads((folder / "run.json").read_text())
+    record["runs"][0]["path"] = str(entry.path)
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_the_annotations_of_the_project_are_the_truth(project: Path, tmp_path: Path) -> None:
+    folder = pick_the_truth(project, tmp_path / "result")
+    _, document = report(folder)
+    assert document["truth"] == str(project)
+    assert all(rated["fp"] == rated["fn"] == 0 for rated in document["score"]["objects"].values())
+    assert report(folder, with_truth=False)[1]["score"] is None
+
+
+def test_two_annotators_are_no_truth_until_one_is_named(project: Path, tmp_path: Path) -> None:
+    folder = pick_the_truth(project, tmp_path / "result")
+    second = Picks.build("P_1", "ribosome", [[100, 100, 100]])
+    write_picks_overlay(
+        project.parent,
+        second,
+        user="other",
+        session="1",
+        voxel_spacings={"P_1": 10.012},
+        runs=("P_1",),
+        objects=["ribosome"],
+    )
+    try:
+        forget_projects()
+        _, document = report(folder)
+        assert document["score"] is None
+        assert any("--truth-uri" in line for line in document["warnings"])
+        _, document = report(folder, truth_uri="*:curation/0")
+        assert document["score"]["objects"]["ribosome"]["fp"] == 0
+    finally:
+        for path in project.parent.rglob("other_1_*.json"):
+            path.unlink()
+        forget_projects()
+
+
+def test_a_project_is_found_only_if_it_holds_the_tomogram(project: Path, tmp_path: Path) -> None:
+    (tomogram,) = project.parent.rglob("VoxelSpacing*/*.zarr")
+    found = find_project(tomogram)
+    assert found is not None
+    assert found.path == project
+    assert find_project(tmp_path / "ExperimentRuns" / "P_1" / "VoxelSpacing10.000" / "x.zarr") is None
+    assert find_project(tmp_path / "x.mrc") is None
+
+
+# ---- an input without picks ----
+
+
+def test_an_input_shows_greys_spectrum_and_findings(project: Path, tmp_path: Path) -> None:
+    out, document = report(project, out=tmp_path / "pages")
+    assert document["kind"] == "input"
+    page, numbers = open_page(out, document, "P_1")
+    assert sum(numbers["grey_values"]["counts"]) > 1000
+    assert len(numbers["spectrum"]["power"]) > 5
+    assert any("voxel spacing" in line for line in numbers["findings"])
+    assert sum(one["picks"] for one in numbers["objects"].values()) > 0
+    assert len(page.data()["stacks"]) == 2
+
+
+def test_a_single_file_is_an_input(tmp_path: Path) -> None:
+    write_tomogram_zarr(tmp_path / "TS_9.zarr", make_tomogram("TS_9"))
+    out, document = report(tmp_path / "TS_9.zarr", out=tmp_path / "pages")
+    _, numbers = open_page(out, document, "TS_9")
+    assert numbers["shape_zyx"] == list(GRID.shape_zyx)
+    assert numbers["objects"] == {}
+
+
+# ---- two results ----
+
+
+def test_comparison_counts_what_both_have(folder: Path, picks: Picks, tmp_path: Path) -> None:
+    kept = picks.where(~((picks.runs == "TS_1") & (picks.objects == "ball") & picks.selected))
+    other = write_result(
+        tmp_path / "other", kept, tomograms=[make_tomogram(run) for run in RUNS], thresholds={"rod": 0.2}
+    )
+    out, document = report(folder, other, out=tmp_path / "pages")
+    lost = int((picks.of_run("TS_1").of_object("ball").selected).sum())
+    page, numbers = open_page(out, document, "TS_1")
+    assert numbers["objects"]["ball"] | {"both": 0, "only_a": lost, "only_b": 0} == numbers["objects"]["ball"]
+    rods = int(picks.of_run("TS_1").of_object("rod").selected.sum())
+    assert numbers["objects"]["rod"] | {"both": rods, "only_a": 0, "only_b": 0} == numbers["objects"]["rod"]
+    assert document["objects"]["ball"]["only_a"] == lost
+    assert page.data()["words"] == {"matched": "both", "false": "only result", "missed": "only other"}
+    assert ["thresholds.rod", "0.4", "0.2"] in document["differences"]
+
+
+def test_comparison_has_both_scores(folder: Path, picks: Picks, truth: Picks, tmp_path: Path) -> None:
+    other = write_result(
+        tmp_path / "other", picks.where(picks.objects == "ball"), tomograms=[make_tomogram(run) for run in RUNS]
+    )
+    truth.to_csv(tmp_path / "truth.csv")
+    _, document = report(folder, other, out=tmp_path / "pages", truth=tmp_path / "truth.csv")
+    first, second = document["scores"]["result"], document["scores"]["other"]
+    assert first["objects"]["ball"] == second["objects"]["ball"]
+    assert first["objects"]["rod"]["tp"] > second["objects"]["rod"]["tp"] == 0
+    assert document["objects"]["rod"]["f_beta"] == {"result": first["objects"]["rod"]["f_beta"], "other": 0.0}
+
+
+def test_results_without_a_common_run_cannot_be_compared(folder: Path, tmp_path: Path) -> None:
+    other = write_result(tmp_path / "other", Picks.empty(), tomograms=[make_tomogram("TS_7")])
+    with pytest.raises(PicksError, match="shares no run"):
+        report(folder, other, out=tmp_path / "pages")
+    assert not (tmp_path / "pages").exists()
