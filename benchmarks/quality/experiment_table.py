@@ -30,8 +30,8 @@ class Trained:
         best = {seed: one["f4_at_best_thresholds"] for seed, one in found.items()}
         return cls({seed: counts_of_row(one) for seed, one in found.items()}, best)
 
-    def without(self, other: "Trained") -> "tuple[Trained, Trained]":
-        """Return this one and another, with the seeds that both have."""
+    def paired_with(self, other: "Trained") -> "tuple[Trained, Trained]":
+        """Return this one and another, both with the seeds that they share."""
         shared = [seed for seed in self.counts if seed in other.counts]
         one, two = (
             Trained({seed: t.counts[seed] for seed in shared}, {seed: t.best[seed] for seed in shared})
@@ -79,7 +79,7 @@ def format_table(rows: Mapping[str, Sequence[Row]], asks: Mapping[str, str], bas
     for variant, found in rows.items():
         own = trained[variant]
         figures = estimate_figures(own)
-        shared, others = own.without(reference)
+        shared, others = own.paired_with(reference)
         is_compared = variant != baseline and bool(shared.counts)
         margins = estimate_figures(shared, others) if is_compared else None
         shown = margins or figures

@@ -9,7 +9,8 @@ import pytest
 
 from cryofind.cli import main
 from cryofind.models import load_model_folder, shipped_model_names
-from cryofind.pipeline.report_model import gather_model, is_model, report_model
+from cryofind.pipeline.ensembles import is_model
+from cryofind.pipeline.report_model import gather_model, report_model
 from cryofind.report.training_facts import ExampleCrop
 from cryofind.train import read_metrics
 from tests.e2e.conftest import TINY, Run, copy_project

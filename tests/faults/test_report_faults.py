@@ -74,6 +74,34 @@ def test_a_damaged_record_is_named(folder: Path, run: Run, field: str) -> None:
     assert "run.json: runs" in refuse(run, folder)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("runs", None),
+        ("models", {}),
+        ("failed", [3]),
+        ("thresholds", []),
+        ("config", "x"),
+        ("objects", [{"name": "a"}]),
+    ],
+)
+def test_a_record_of_another_shape_is_named(folder: Path, run: Run, field: str, value: object) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, field: value}))
+    assert f"run.json: {field}" in refuse(run, folder)
+
+
+def test_what_would_be_passed_over_is_refused(folder: Path, tmp_path: Path, run: Run) -> None:
+    for option in ("--picks", "--tomogram", "--voxel-size"):
+        line = refuse(run, folder, option, "10")
+        assert f"is taken for a result of `cryofind pick`, about which {option} says nothing" in line
+    tomogram = folder / "tomograms" / "0.mrc"
+    for option in ("--truth", "--truth-uri", "--set"):
+        line = refuse(run, tomogram, option, "score.mode=octopi", "--out", tmp_path / "out")
+        assert f"is taken for tomograms, about which {option} says nothing" in line
+    assert "a model, about which --run says nothing" in refuse(run, "czii-sim-small", "--run", "TS_1")
+
+
 def test_damaged_picks_are_named_with_their_line(folder: Path, run: Run) -> None:
     (folder / "picks.csv").write_text((folder / "picks.csv").read_text().replace("0.", "zero.", 1))
     assert "picks.csv: line" in refuse(run, folder)

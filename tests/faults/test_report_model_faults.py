@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cryofind.errors import ModelError, OutputError
-from cryofind.pipeline.report_model import gather_model, is_model, report_model
+from cryofind.pipeline.ensembles import is_model
+from cryofind.pipeline.report_model import gather_model, report_model
 from cryofind.pipeline.training_history import read_histories
 
 

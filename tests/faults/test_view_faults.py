@@ -83,6 +83,7 @@ def test_nothing_to_look_at(run: Run, tomogram: Path, tmp_path: Path) -> None:
     assert f"holds picks, no tomogram; give the tomogram, and these as --picks {tmp_path / 'picks.csv'}" in line
     assert "has no picks of run 'a'" in refuse(run, tomogram, "--picks", tmp_path / "picks.csv")
     assert "does not exist" in refuse(run, tomogram, "--picks", "*:curation/0")
+    assert "tomogram 'wbp': matches nothing" in refuse(run, tomogram, "--tomogram", "wbp")
     assert "is not NAME:RADIUS" in refuse(run, tomogram, "--object", "new:small")
 
 
@@ -98,6 +99,9 @@ def test_a_tomogram_that_moved_away(run: Run, tomogram: Path, tmp_path: Path) ->
     assert f"its tomogram {tmp_path / 'gone.mrc'} is not there any more" in line
     assert f"--picks {result} --run TS_1" in line
     assert "--run TS_9: is not in the input" in refuse(run, result, "--run", "TS_9")
+    assert f"give the project, with --picks {result}" in refuse(run, result, "--tomogram", "denoised")
+    write_json(result / "run.json", {"made_by": "cryofind pick", "runs": [{"run": "TS_1", **grid}]})
+    assert "run.json: runs: cannot be read (KeyError('path')); pick again" in refuse(run, result)
     shutil.copy(tomogram, tmp_path / "gone.mrc")
     write_json(result / "run.json", {"made_by": "cryofind pick", "runs": [], "objects": [], "thresholds": {}})
     assert "run TS_1: is not in run.json" in refuse(run, result)
@@ -139,3 +143,11 @@ def test_who_is_answered() -> None:
         assert answer(port, f"/credentials/{TOKEN}", method="POST") == 403
     with pytest.raises(ConnectionRefusedError):
         answer(port, page)
+
+
+def test_the_secret_is_not_logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    with open_server(token=TOKEN) as server:
+        server.show(Scene("a", GreyVolume(np.zeros(GRID.shape_zyx, np.uint8), GRID, (0, 255))))
+        assert answer(server.port, f"/events/{TOKEN}") == 400
+        assert answer(server.port, f"/state/{TOKEN}", method="POST") == 500
+    assert TOKEN not in caplog.text + "".join(capfd.readouterr())

@@ -8,6 +8,7 @@ import pytest
 from cryofind.config import ScoreConfig
 from cryofind.scoring import FailureAnalysis, analyse_failures
 from cryofind.scoring.places import SCALES, measure_membrane_distances
+from cryofind.scoring.remarks import format_failures
 from cryofind.types import LabelVolume, ParticleSpec, Picks, VoxelGrid
 
 SPECS = (ParticleSpec("large", 100.0, 1), ParticleSpec("small", 50.0, 2))
@@ -48,8 +49,8 @@ def test_every_cause_of_failure_is_told() -> None:
         "1 under a pick of another kind, 2 with nothing in reach.",
         "3 of 4 selected picks are false (75 %): 1 on a particle that a better pick of its kind has, 1 on a particle "
         "of another kind, 1 on none.",
-        "Most missed: 2 of 2 particles of small (100 %).",
-        "Most often false: 1 of 1 picks of small (100 %).",
+        "Most missed: 2 of 2 particles of small: 100 % (95 % interval 34 % to 100 %).",
+        "Most often false: 1 of 1 picks of small: 100 % (95 % interval 21 % to 100 %).",
     )
 
 
@@ -163,8 +164,9 @@ def test_a_planted_effect_is_said_with_its_counts() -> None:
         f"{100 * lowest.rate:.0f} % (95 % interval "
     )
     assert table.sentence.endswith("% would be expected from their objects and runs.")
-    assert table.sentence in found.describe()
-    assert "No rate of failures stands out by object, run, crowding, edge, membrane, score." in found.describe()
+    text = format_failures(found.sentences, found.tables, found.confusions)
+    assert table.sentence in text.splitlines()
+    assert "No rate of failures stands out by object, run, crowding, edge, membrane, score." in text
 
 
 def test_noise_is_passed_over_in_silence() -> None:
@@ -210,4 +212,5 @@ def test_tables_are_those_of_which_something_is_known() -> None:
     assert known == {"object", "run", "crowding", "score"}
     nothing = analyse_failures(Picks.empty(), truth, SPECS, {"A": GRID})
     assert {table.failure for table in nothing.tables} == {"missed"}
-    assert nothing.remarks[0] == "2 of 2 particles are missed (100 %): 2 with nothing in reach."
+    # Nor is one of two objects said to be missed most of which all is missed.
+    assert nothing.remarks == ("2 of 2 particles are missed (100 %): 2 with nothing in reach.",)

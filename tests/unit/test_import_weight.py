@@ -103,6 +103,12 @@ def test_picking_loads_only_what_it_needs(tmp_path: Path) -> None:
     assert loaded & set(NOT_FOR_PICKS) == set()
 
 
+def test_reports_of_other_things_than_models_load_no_torch() -> None:
+    statement = "from pathlib import Path; from cryofind.pipeline.ensembles import is_model"
+    assert "torch" not in loaded_after(f"{statement}; print(is_model(Path('czii-sim-small')))")
+    assert "torch" not in loaded_after("import cryofind.pipeline.report, cryofind.pipeline.report_run")
+
+
 def test_imports_without_collection_leave_it_as_it_was() -> None:
     frozen = gc.get_freeze_count()
     try:

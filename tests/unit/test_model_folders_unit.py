@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from cryofind import model_files
 from cryofind.config import ModelConfig
 from cryofind.errors import ModelError
 from cryofind.models import (
@@ -18,7 +19,6 @@ from cryofind.models import (
     model_hash,
     save_model,
     shipped_model_names,
-    weights,
 )
 from cryofind.models.weights import StoredType
 from cryofind.types import Calibration, CandidateCounts, ParticleSpec
@@ -95,7 +95,7 @@ def test_seal_is_what_sha256sum_reads(tmp_path: Path) -> None:
 
 
 def test_models_are_found_by_folder_and_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "SHIPPED_MODELS", tmp_path)
+    monkeypatch.setattr(model_files, "SHIPPED_MODELS", tmp_path)
     save_model(tmp_path / "phantom", build_tiny(), tiny_card())
     assert shipped_model_names() == ("phantom",)
     assert find_model("phantom") == tmp_path / "phantom"

@@ -9,7 +9,8 @@ from PIL import Image
 from cryofind import czii
 from cryofind.errors import OutputError
 from cryofind.report import draw_slices
-from cryofind.report.picture import MISSED_COLOR, _crowded_indices, _Mark
+from cryofind.report.colors import MISSED_COLOR
+from cryofind.report.picture import _crowded_indices, _Mark
 from cryofind.testing import make_phantom
 from cryofind.types import ParticleSpec, Picks, Tomogram, VoxelGrid
 
@@ -41,6 +42,17 @@ def test_circle_lies_around_its_dark_voxels(tmp_path: Path) -> None:
     np.testing.assert_allclose((ring.min(axis=0) + ring.max(axis=0)) / 2, expected, atol=1.5)
     radius = (ring.max(axis=0) - ring.min(axis=0)) / 2
     np.testing.assert_allclose(radius, 60.0 / 640.0 * 514, atol=4)
+
+
+def test_positions_count_from_the_origin_of_the_grid(tmp_path: Path) -> None:
+    moved = VoxelGrid(GRID.shape_zyx, GRID.spacing_zyx_angstrom, (500.0, -200.0, 1000.0))
+    volume = np.random.default_rng(0).standard_normal(GRID.shape_zyx).astype(np.float32)
+    panels = []
+    for name, grid in (("a.png", GRID), ("b.png", moved)):
+        pick = Picks.build("TS_1", "red-one", grid.positions_from_indices([[12, 21, 41], [5, 50, 30]]))
+        draw_slices(Tomogram("TS_1", volume, grid), pick, [RED], tmp_path / name, slices=1)
+        panels.append(read(tmp_path / name)[68 : 68 + 514, 14 : 14 + 514])
+    np.testing.assert_array_equal(panels[0], panels[1])
 
 
 def test_page_is_at_most_1600_wide_and_shows_the_verdicts(tmp_path: Path) -> None:
@@ -85,11 +97,11 @@ def test_any_number_of_slices(tmp_path: Path, slices: int) -> None:
 def test_depths_are_where_picks_are_and_apart() -> None:
     depths = [100.0, 105.0, 95.0, 400.0, 402.0, 700.0]
     marks = [_Mark(np.array([z, 0.0, 0.0]), 50.0, (0, 0, 0), "matched") for z in depths]
-    chosen = _crowded_indices(marks, 0, 80, 10.0, 2)
+    chosen = _crowded_indices(marks, 0, VoxelGrid.isotropic((80, 8, 8), 10.0), 2)
     assert len(chosen) == 2
     assert abs(chosen[0] - 10) <= 3
     assert abs(chosen[1] - 40) <= 3
-    assert _crowded_indices([], 0, 81, 10.0, 1) == [40]
+    assert _crowded_indices([], 0, VoxelGrid.isotropic((81, 8, 8), 10.0), 1) == [40]
 
 
 def test_refuses(tmp_path: Path) -> None:

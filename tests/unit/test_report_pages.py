@@ -12,7 +12,7 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from cryofind.report.colors import choose_colors
+from cryofind.report.colors import choose_colors, darken_for_white, format_color
 from cryofind.report.marks import ObjectMarks, limit_marks
 from cryofind.report.rendering import ASSETS, render_page
 from cryofind.report.slabs import average_planes, draw_stack, plan_slabs
@@ -239,6 +239,15 @@ def test_colors_are_the_projects_where_it_has_them() -> None:
     assert colors["grey-6"] == PALETTE[1]  # the palette begins anew
 
 
+def test_colors_too_light_for_white_are_darkened_and_no_others() -> None:
+    darkened = {color: darken_for_white(format_color(color)) for color in PALETTE}
+    changed = {color for color, found in darkened.items() if found != format_color(color)}
+    assert changed == {(240, 228, 66)}
+    assert darken_for_white("#f0e442") == "#bfb535"
+    assert darken_for_white("#ffffff") == "#b3b3b3"
+    assert darken_for_white("#000000") == "#000000"
+
+
 def test_spectrum_of_white_noise_is_one_and_of_a_wave_a_peak() -> None:
     random = np.random.default_rng(1)
     noise = [random.standard_normal((32, 32, 32)) for _ in range(4)]
@@ -249,3 +258,5 @@ def test_spectrum_of_white_noise_is_one_and_of_a_wave_a_peak() -> None:
     peak = measure_spectrum([wave], (10.0, 10.0, 10.0))
     assert peak.frequency_per_angstrom[np.argmax(peak.power)] == pytest.approx(1 / 80, abs=0.0016)
     assert not measure_spectrum([np.ones((8, 8, 8))], (10.0, 10.0, 10.0)).power.any()
+    noise[0][3, 4, 5] = np.inf
+    np.testing.assert_allclose(measure_spectrum(noise, (10.0, 10.0, 10.0)).power[4:], 1.0, atol=0.25)

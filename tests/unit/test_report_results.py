@@ -1,6 +1,9 @@
 """Reports of results, inputs and comparisons: the pages hold the numbers of `report.json`, and these are right."""
 
 import json
+import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from cryofind.io import open_project, write_mrc, write_picks_overlay, write_tomo
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.picked_runs import Record
 from cryofind.pipeline.report import ReportRequest, write_report
-from cryofind.pipeline.report_truth import find_project, forget_projects
+from cryofind.pipeline.report_truth import find_project
 from cryofind.testing import write_phantom_project
 from cryofind.types import Picks, VoxelGrid
 from tests.result_folders import GRID, THRESHOLDS, make_tomogram, scatter, write_result
@@ -164,6 +167,35 @@ def test_a_tomogram_that_moved_away_leaves_a_page_without_slices(folder: Path) -
     assert open_page(out, document, "TS_2")[1]["has_slices"]
 
 
+def test_failures_that_cannot_be_shown_are_not_said_to_be_none(folder: Path, truth: Picks, tmp_path: Path) -> None:
+    truth.to_csv(tmp_path / "truth.csv")
+    shutil.rmtree(folder / "tomograms")
+    out, document = report(folder, truth=tmp_path / "truth.csv")
+    assert document["failures"]["missed_count"] > 0
+    for page in ("index.html", document["runs"][0]["page"]):
+        assert "What went wrong" in (out / page).read_text("utf-8")
+        assert "The worst failures" not in (out / page).read_text("utf-8")
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_damaged_tomogram_leaves_a_page_without_slices(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_large: bool
+) -> None:
+    if is_large:  # read box by box: the damage shows late
+        monkeypatch.setattr("cryofind.pipeline.report_voxels.MEMORY_SHARE", 0.0)
+    write_tomogram_zarr(folder / "TS_1.zarr", make_tomogram("TS_1"))
+    (folder / "TS_1.zarr" / "0" / "0" / "0" / "0").write_bytes(b"junk")
+    record = json.loads((folder / "run.json").read_text())
+    record["runs"][0]["path"] = str(folder / "TS_1.zarr")
+    (folder / "run.json").write_text(json.dumps(record))
+    _, document = report(folder)
+    assert [one["has_slices"] for one in document["runs"]] == [False, True]
+    assert "cannot be read" in document["runs"][0]["warnings"][0]
+    _, document = report(folder / "TS_1.zarr", out=folder / "look")
+    assert "is truncated" in document["runs"][0]["warnings"][0]
+    assert document["runs"][0]["page"] == ""
+
+
 def test_a_tomogram_that_changed_is_noticed(folder: Path) -> None:
     write_mrc(folder / "tomograms" / "0.mrc", make_tomogram("TS_1", seed=5))
     larger = VoxelGrid.isotropic((30, 48, 40), 10.0)
@@ -197,6 +229,18 @@ def test_tomograms_that_failed_are_listed(folder: Path, tmp_path: Path) -> None:
     out, document = report(folder)
     assert document["failed"] == failed
     assert "is damaged; write it again" in (out / "index.html").read_text("utf-8")
+
+
+def test_tomograms_that_failed_count_only_where_they_were_asked_for(folder: Path, truth: Picks, tmp_path: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    failed = [{"item": "b.mrc", "run": "TS_3", "error": "b.mrc: is damaged; write it again"}]
+    (folder / "run.json").write_text(json.dumps({**record, "failed": failed}))
+    Picks.concatenate([truth, scatter("TS_3", "ball", 4, seed=80)]).to_csv(tmp_path / "truth.csv")
+    _, document = report(folder, truth=tmp_path / "truth.csv")
+    assert list(document["score"]["runs"]) == ["TS_1", "TS_2", "TS_3"]  # what is missing is missed
+    _, document = report(folder, truth=tmp_path / "truth.csv", selection=InputSelection(runs=("TS_2",)))
+    assert list(document["score"]["runs"]) == ["TS_2"]
+    assert document["failed"] == []
 
 
 def test_runs_that_the_model_has_seen_are_said_so(folder: Path, truth: Picks, tmp_path: Path) -> None:
@@ -237,6 +281,31 @@ def test_a_report_replaces_an_earlier_one_and_nothing_else(folder: Path, tmp_pat
     with pytest.raises(OutputError, match="holds other files"):
         report(folder, out=tmp_path / "notes")
     assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
+
+
+def test_files_of_others_in_an_earlier_report_are_kept(folder: Path) -> None:
+    out, _ = report(folder)
+    (out / ".DS_Store").write_text("")  # desktops leave these behind
+    report(folder)
+    for name in ("notes.txt", "runs/mine.csv", "more/picks.csv"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+        with pytest.raises(OutputError, match="holds other files"):
+            report(folder)
+        (out / name).unlink()
+        if name.startswith("more"):
+            with pytest.raises(OutputError, match=r"holds other files .* \(more\)"):
+                report(folder)
+
+
+def test_the_folder_that_one_is_in_is_not_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, _ = report(folder)
+    monkeypatch.chdir(out / "runs")
+    for here in (Path("."), Path(".."), out):
+        with pytest.raises(OutputError, match="is the folder that you are in, or above it"):
+            report(folder, out=here)
+    out, _ = report(folder, out=Path("../../elsewhere"))
+    assert out == folder / "elsewhere"
 
 
 def test_an_interrupted_report_leaves_the_earlier_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +370,6 @@ def test_two_annotators_are_no_truth_until_one_is_named(project: Path, tmp_path:
         objects=["ribosome"],
     )
     try:
-        forget_projects()
         _, document = report(folder)
         assert document["score"] is None
         assert any("--truth-uri" in line for line in document["warnings"])
@@ -310,7 +378,6 @@ def test_two_annotators_are_no_truth_until_one_is_named(project: Path, tmp_path:
     finally:
         for path in project.parent.rglob("other_1_*.json"):
             path.unlink()
-        forget_projects()
 
 
 def test_a_project_is_found_only_if_it_holds_the_tomogram(project: Path, tmp_path: Path) -> None:
@@ -342,6 +409,20 @@ def test_a_single_file_is_an_input(tmp_path: Path) -> None:
     _, numbers = open_page(out, document, "TS_9")
     assert numbers["shape_zyx"] == list(GRID.shape_zyx)
     assert numbers["objects"] == {}
+
+
+@pytest.mark.parametrize("values", [(np.inf, np.inf), (np.inf, -np.inf), (np.nan, -np.inf)])
+def test_voxels_that_are_no_numbers_do_not_stop_the_page(tmp_path: Path, values: tuple[float, float]) -> None:
+    tomogram = make_tomogram("TS_9")
+    volume = tomogram.volume_zyx.copy()
+    volume[11:13, 20, 20] = values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of the library that writes the file
+        write_mrc(tmp_path / "TS_9.mrc", replace(tomogram, volume_zyx=volume))
+    out, document = report(tmp_path / "TS_9.mrc", out=tmp_path / "pages")
+    page, numbers = open_page(out, document, "TS_9")
+    assert np.isfinite(numbers["spectrum"]["power"]).all()
+    assert len(page.data()["stacks"]) == 2
 
 
 # ---- two results ----

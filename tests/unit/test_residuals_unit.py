@@ -26,16 +26,23 @@ def shift(
     return measure_residuals(picks, truth, analyse_failures(picks, truth, SPECS, grids).picks, grids)
 
 
-def test_half_a_voxel_comes_back_with_its_likely_cause() -> None:
-    residuals = shift(1, (5.0, 5.0, 5.0))
+@pytest.mark.parametrize(
+    ("offset", "cause"),
+    [
+        (5.0, "one side counts from the corner of a voxel, the other from its middle"),
+        (10.0, "one side counts voxels from 1, the other from 0"),
+    ],
+)
+def test_a_shift_of_voxels_comes_back_with_its_likely_cause(offset: float, cause: str) -> None:
+    residuals = shift(1, (offset, offset, offset))
     pooled = residuals.pooled
     assert pooled is not None
-    np.testing.assert_allclose(pooled.mean_zyx_angstrom, 5.0, atol=3 * max(pooled.error_zyx_angstrom))
+    np.testing.assert_allclose(pooled.mean_zyx_angstrom, offset, atol=3 * max(pooled.error_zyx_angstrom))
     np.testing.assert_allclose(pooled.error_zyx_angstrom, 6.0 / np.sqrt(pooled.count), rtol=0.2)
     (sentence,) = residuals.sentences  # and not one more for every object and run
     assert sentence.startswith(f"{pooled.count} matched picks lie off their particles by +")
     assert all(f"along {axis}" in sentence for axis in "zyx")
-    assert sentence.endswith("as when one side counts from the corner of a voxel, the other from its middle.")
+    assert sentence.endswith(f"as when {cause}.")
 
 
 def test_one_axis_of_one_run_or_object_is_named() -> None:
@@ -44,6 +51,7 @@ def test_one_axis_of_one_run_or_object_is_named() -> None:
     (of_b,) = (text for text in of_run.sentences if "in run B lie off" in text)
     assert "along x" in of_b
     assert "along z" not in of_b
+    assert of_b.endswith("on average.")  # who counts voxels from 1 does so along z, too
     of_object = shift(3, (4.0, 0.0, 0.0), only="small", count=240)
     named = [part.object for part in of_object.by_object if part.stands_out[0]]
     assert named == ["small"]

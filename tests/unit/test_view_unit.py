@@ -1,6 +1,7 @@
 """What the viewer is told to draw: layers, places, sliders; and nothing from data in a shader."""
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,27 @@ def test_picks_are_ellipsoids_of_the_true_radius_at_voxel_middles() -> None:
 
 def test_a_slider_begins_at_the_threshold() -> None:
     with_slider = drawn(scene(picks=(particles(threshold=0.25),)))["ribosome"]
-    assert "minimum_score slider(min=0, max=1, step=0.001, default=0.250000)" in with_slider["shader"]
+    assert "minimum_score slider(min=0.000000, max=1.000000, step=0.001, default=0.250000)" in with_slider["shader"]
     assert "if (prop_score() < minimum_score) discard;" in with_slider["shader"]
     wide = replace(particles(), scores=np.array([-1.5, 12.0]))
-    assert "slider(min=-1.5, max=12, step=0.0135, " in drawn(scene(picks=(wide,)))["ribosome"]["shader"]
+    assert "slider(min=-1.500000, max=12.000000, step=0.0135, " in drawn(scene(picks=(wide,)))["ribosome"]["shader"]
     without = drawn(scene(picks=(particles(threshold=None),)))["ribosome"]
     assert "minimum_score" not in without["shader"]
+
+
+@pytest.mark.parametrize("scores", [[-1.2345678, 12.3456494], [-1234567.8, -3.5], [2.5e7, 3.1234567e7], [0.2, 0.2]])
+@pytest.mark.parametrize("selected", [[True, True], [False, True], [False, False]])
+def test_a_slider_begins_within_its_range(scores: list[float], selected: list[bool]) -> None:
+    """Otherwise Neuroglancer draws nothing of the layer."""
+    picks = Picks.build("A", "x", np.zeros((2, 3)), scores=scores, selected=selected)
+    threshold = choose_threshold(picks, None)
+    shader = drawn(scene(picks=(replace(particles(), scores=picks.scores, threshold=threshold),)))["ribosome"]["shader"]
+    found = re.search(r"slider\(min=(\S+), max=(\S+), step=(\S+), default=(\S+)\)", shader)
+    assert (found is None) == (threshold is None)
+    if found is not None:
+        low, high, step, least = (float(number) for number in found.groups())
+        assert low <= least <= high
+        assert step > 0
 
 
 def test_the_truth_differs_by_form_not_by_colour_alone() -> None:
@@ -246,7 +262,9 @@ CANDIDATES = Picks.build(
 )
 
 
-def test_a_result_shows_candidates_probabilities_and_the_truth(project: Path, tmp_path: Path) -> None:
+def test_a_result_shows_candidates_probabilities_and_the_truth(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     result = write_result(tmp_path / "result", project, CANDIDATES)
     coarse = VoxelGrid.isotropic((16, 48, 48), 10.012).coarsened(2)
     channels = np.stack([np.full(coarse.shape_zyx, value, np.float32) for value in (0.0, 0.5)])
@@ -266,6 +284,10 @@ def test_a_result_shows_candidates_probabilities_and_the_truth(project: Path, tm
     ]
     assert np.unique(shown.probabilities[1].values_zyx).tolist() == [128]
     assert shown.probabilities[1].grid == coarse
+    (result / "probabilities" / "P_1.zarr" / ".zattrs").write_text("{")
+    with caplog.at_level(logging.WARNING, "cryofind"):
+        assert not gather_scene(ViewRequest(result)).probabilities
+    assert "probabilities are not shown" in caplog.text
 
 
 def test_a_tomogram_is_read_with_the_voxel_spacing_it_was_picked_with(project: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Networks, and the folders they are kept in. Networks know nothing of files of data or of picks."""
 
 from cryofind.memory import ask_for_huge_pages
+from cryofind.model_files import shipped_model_names
 from cryofind.models.blocks import OUTPUT_STRIDE, ToStrideTwo
 from cryofind.models.card import AveragedModel, CardObject, ModelCard, SeenRun, card_objects, parse_card
 from cryofind.models.familiar import FamiliarKind, TraitRange
@@ -18,7 +19,6 @@ from cryofind.models.weights import (
     model_hash,
     round_as_stored,
     save_model,
-    shipped_model_names,
 )
 from cryofind.models.widen import can_widen, widen_weights
 

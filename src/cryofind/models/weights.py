@@ -12,15 +12,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from cryofind import model_files
 from cryofind.errors import ConfigError, ModelError, advise_known_names
+from cryofind.model_files import CARD_NAME, WEIGHTS_NAME, shipped_model_names
 from cryofind.models.card import ModelCard, parse_card
 from cryofind.models.sealed import hash_bytes, read_sealed_files, write_sealed_files
 from cryofind.models.unet import ResidualUNet, build_network, find_heads
 from cryofind.models.widen import can_widen, widen_weights
 
-WEIGHTS_NAME = "model.safetensors"
-CARD_NAME = "model.json"
-SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "weights"
 # What picks when no model is named.
 DEFAULT_MODEL = "czii-sim-small"
 
@@ -165,11 +164,6 @@ def model_hash(folder: Path) -> str:
     return hash_bytes(read_sealed_files(folder, (WEIGHTS_NAME, CARD_NAME))[CARD_NAME])
 
 
-def shipped_model_names() -> tuple[str, ...]:
-    """Return the names of the models that come with the package."""
-    return tuple(sorted(path.parent.name for path in SHIPPED_MODELS.glob(f"*/{CARD_NAME}")))
-
-
 def find_model(name_or_folder: str | Path) -> Path:
     """Return the folder of a model, given as a folder or by the name of a shipped model.
 
@@ -180,7 +174,7 @@ def find_model(name_or_folder: str | Path) -> Path:
     """
     text = str(name_or_folder)
     if text in shipped_model_names() and not Path(text).is_dir():
-        return SHIPPED_MODELS / text
+        return model_files.SHIPPED_MODELS / text
     if Path(text).is_dir():
         return Path(text)
     if Path(text).is_file():

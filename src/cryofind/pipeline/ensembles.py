@@ -1,13 +1,35 @@
-"""Folders that hold several models as one: the folds of a cross-validated training."""
+"""Folders of models: which they are, and those that hold several as one, the folds of a cross-validated training."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from cryofind.atomic import write_json
-from cryofind.errors import ModelError
+from cryofind.errors import ModelError, OutputError
+from cryofind.model_files import CARD_NAME, shipped_model_names
+from cryofind.pipeline.records import read_record
 
 ENSEMBLE_NAME = "ensemble.json"
+TRAINED_BY = "cryofind train"
+
+
+def has_model(folder: Path) -> bool:
+    """Say whether a folder holds a model, or several as one."""
+    return (folder / CARD_NAME).is_file() or (folder / ENSEMBLE_NAME).is_file()
+
+
+def is_model(path: Path) -> bool:
+    """Say whether a path is a model, a folder in which one is being trained, or the name of a shipped model."""
+    if not path.exists():
+        return str(path) in shipped_model_names()
+    if has_model(path):
+        return True
+    try:
+        record = read_record(path)
+    except OutputError:
+        # A damaged record does not say whose it is.
+        return (path / "training").is_dir()
+    return record is not None and record.get("made_by") == TRAINED_BY
 
 
 def member_folders(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from cryofind.io import (
     format_description,
     open_project,
 )
-from cryofind.pipeline.ensembles import ENSEMBLE_NAME, member_folders
+from cryofind.pipeline.ensembles import has_model, member_folders
 from cryofind.pipeline.picked_runs import PICKS_NAME
 from cryofind.pipeline.points import is_points, read_points
 from cryofind.pipeline.records import read_record
@@ -56,7 +56,7 @@ def describe(path: Path) -> Findings:
     CryofindError
         If nothing there can be understood.
     """
-    if (path / "model.json").is_file() or (path / ENSEMBLE_NAME).is_file():
+    if has_model(path):
         return Findings(tuple(line for member in member_folders(path) for line in _describe_model(member)), False)
     if (path / PICKS_NAME).is_file():
         return Findings(tuple(_describe_result(path)), False)

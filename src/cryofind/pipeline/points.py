@@ -9,11 +9,21 @@ from typing import Any
 import numpy as np
 
 from cryofind.errors import OutputError, PicksError
-from cryofind.io import Project, open_project, read_picks_json, read_points_table
+from cryofind.io import Project, TomogramEntry, open_project, read_picks_json, read_points_table
 from cryofind.pipeline.inputs import refuse_absent_runs
 from cryofind.pipeline.picked_runs import MADE_BY, PICKS_NAME
 from cryofind.pipeline.records import RECORD_NAME, read_record
 from cryofind.types import ParticleSpec, Picks, VoxelGrid
+
+_KINDS_OF_FIELDS: dict[str, type[list[Any] | dict[str, Any]]] = {
+    "runs": list,
+    "objects": list,
+    "models": list,
+    "failed": list,
+    "thresholds": dict,
+    "config": dict,
+    "environment": dict,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +98,11 @@ def find_result(path: Path) -> Path | None:
 def _of_runs(source: PointSource, runs: Sequence[str]) -> PointSource:
     keep = [run for run in source.runs if run in set(runs)]
     kept = source.picks.where(np.isin(source.picks.runs, list(runs)))
-    return replace(source, picks=kept, runs=tuple(keep))
+    record = source.record
+    if "failed" in record:
+        # A tomogram that failed and was not asked for must not count as one that was picked without a hit.
+        record = {**record, "failed": [item for item in record["failed"] if item.get("run") in runs]}
+    return replace(source, picks=kept, runs=tuple(keep), record=record)
 
 
 def is_points(path: Path) -> bool:
@@ -117,16 +131,33 @@ def _read_any(path: Path, picks_uri: str) -> PointSource:
 
 def _read_result(folder: Path) -> PointSource:
     record = read_record(folder) or {}
+    _check_record(folder, record)
     grids = {_name_of_record(folder, run): grid_of_record(folder, run) for run in record.get("runs", [])}
     objects = tuple(spec_of_record(document) for document in record.get("objects", []))
     picks = Picks.from_csv(folder / PICKS_NAME)
     return PointSource(folder, picks, objects, tuple(grids) or picks.run_names, grids, record)
 
 
+def _check_record(folder: Path, record: dict[str, Any]) -> None:
+    """Refuse a record whose tables and lists are none: files that are damaged or of something else."""
+    for name, kind in _KINDS_OF_FIELDS.items():
+        found = record.get(name, kind())
+        if not isinstance(found, kind) or (kind is list and not all(isinstance(item, dict) for item in found)):
+            raise OutputError(f"{folder / RECORD_NAME}: {name}", f"is {json.dumps(found)[:60]}", "pick again")
+
+
 def _name_of_record(folder: Path, run: dict[str, Any]) -> str:
     if not isinstance(run.get("run"), str):
         raise OutputError(f"{folder / RECORD_NAME}: runs", "one of them has no name", "pick again")
     return str(run["run"])
+
+
+def tomogram_of_record(folder: Path, run: dict[str, Any]) -> TomogramEntry:
+    """Return the tomogram of a run, where its record in `run.json` states that it was."""
+    try:
+        return TomogramEntry(_name_of_record(folder, run), run.get("flavour", ""), None, Path(run["path"]))
+    except (KeyError, TypeError) as error:
+        raise OutputError(f"{folder / RECORD_NAME}: runs", f"cannot be read ({error!r})", "pick again") from error
 
 
 def grid_of_record(folder: Path, run: dict[str, Any]) -> VoxelGrid:
@@ -139,8 +170,11 @@ def grid_of_record(folder: Path, run: dict[str, Any]) -> VoxelGrid:
 
 def spec_of_record(document: dict[str, Any]) -> ParticleSpec:
     """Return an object as `run.json` states it."""
-    red, green, blue, alpha = document["color"]
-    return ParticleSpec(**{**document, "color": (red, green, blue, alpha)})
+    try:
+        red, green, blue, alpha = document["color"]
+        return ParticleSpec(**{**document, "color": (red, green, blue, alpha)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise OutputError(f"{RECORD_NAME}: objects", f"cannot be read ({error!r})", "pick again") from error
 
 
 def _read_table(path: Path) -> Picks:

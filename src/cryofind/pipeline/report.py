@@ -15,20 +15,30 @@ from typing import Any, TypeVar
 import cryofind
 from cryofind.atomic import write_folder_beside, write_json
 from cryofind.config import ScoreConfig, load_config
-from cryofind.errors import OutputError, ProcessError, ProjectError
+from cryofind.errors import ConfigError, OutputError, ProcessError, ProjectError
+from cryofind.pipeline.ensembles import is_model
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.points import find_result
 from cryofind.pipeline.processes import start_processes
-from cryofind.pipeline.records import read_record, timestamp
+from cryofind.pipeline.records import timestamp
 from cryofind.progress import report_progress
 
 logger = logging.getLogger("cryofind")
 
 REPORT_NAME = "report.json"
 INDEX_NAME = "index.html"
+PAGES_NAME = "runs"
+INDEX_LINK = f"../{INDEX_NAME}"  # from a page to the summary
 MADE_BY = "cryofind report"
 # Below so many tomograms a second process costs more than it saves.
 LEAST_FOR_PROCESSES = 4
+
+# What is reported, and which options say something about it; the others are for all.
+_OPTIONS_OF = {
+    "a result of `cryofind pick`": {"--truth", "--truth-uri", "--set", "--run"},
+    "tomograms": {"--picks", "--tomogram", "--voxel-size", "--run"},
+    "a model": set[str](),
+}
 
 Task = TypeVar("Task")
 Document = dict[str, Any]
@@ -98,11 +108,13 @@ def write_report(request: ReportRequest) -> ReportSummary:
     Raises
     ------
     CryofindError
-        If a path holds nothing to report, a named truth cannot be used, or the folder is something else's.
+        If a path holds nothing to report, a named truth cannot be used, an option says nothing about what is
+        reported, or the folder is something else's.
     """
     started = time.perf_counter()
-    fill, default_out = _choose_kind(request)
-    out = request.out or default_out
+    kind, fill, default_out = _choose_kind(request)
+    _refuse_unused(request, kind)
+    out = (request.out or default_out).resolve()
     _refuse_foreign_folder(out)
     with write_folder_beside(out) as folder:
         document = {
@@ -116,55 +128,73 @@ def write_report(request: ReportRequest) -> ReportSummary:
     return ReportSummary(out / INDEX_NAME, document, tuple(_tell(document, out / INDEX_NAME)))
 
 
-def _choose_kind(request: ReportRequest) -> tuple[Callable[[ReportRequest, Path], Document], Path]:
-    """Return what fills the folder, and where that is unless the user says."""
+def _choose_kind(request: ReportRequest) -> tuple[str, Callable[[ReportRequest, Path], Document], Path]:
+    """Return what is reported, what fills the folder, and where that is unless the user says."""
     from cryofind.pipeline.report_compare import fill_comparison
     from cryofind.pipeline.report_input import fill_input
     from cryofind.pipeline.report_picks import fill_result
 
     here = Path("cryofind-report")
     if len(request.paths) == 2:
-        return fill_comparison, here
+        return "a result of `cryofind pick`", fill_comparison, here
     (path,) = request.paths
     result = find_result(path)
     if result is not None:
-        return fill_result, result / "report"
-    if _may_be_model(path):
-        from cryofind.pipeline.report_model import is_model  # loads torch
-
-        if is_model(path):
-            return _fill_model, path / "report" if path.is_dir() else here
+        return "a result of `cryofind pick`", fill_result, result / "report"
+    if is_model(path):
+        return "a model", _fill_model, path / "report" if path.is_dir() else here
     if not path.exists():
         advice = "give a folder of `cryofind pick`, a model, a project or a tomogram"
         raise ProjectError(path, "does not exist", advice)
-    return fill_input, here
-
-
-def _may_be_model(path: Path) -> bool:
-    """Say whether a path may be a model, one in training, or the name of a shipped one."""
-    if not path.is_dir():
-        return not path.exists()
-    if any((path / name).is_file() for name in ("model.json", "ensemble.json")):
-        return True
-    try:
-        made_by = (read_record(path) or {}).get("made_by", "")
-    except OutputError:
-        return True
-    return bool(made_by == "cryofind train")
+    return "tomograms", fill_input, here
 
 
 def _fill_model(request: ReportRequest, folder: Path) -> Document:
-    from cryofind.pipeline.report_model import report_model
+    from cryofind.pipeline.report_model import report_model  # loads torch
 
     return report_model(request.paths[0], folder)
 
 
+def _refuse_unused(request: ReportRequest, kind: str) -> None:
+    """Refuse what was asked for and would be passed over in silence."""
+    selection = request.selection
+    given = {
+        "--truth": request.truth is not None,
+        "--truth-uri": bool(request.truth_uri),
+        "--set": bool(request.settings),
+        "--picks": bool(selection.picks_uri),
+        "--tomogram": bool(selection.tomogram_uri),
+        "--voxel-size": selection.voxel_spacing_angstrom is not None,
+        "--run": bool(selection.runs),
+    }
+    unused = [option for option, is_given in given.items() if is_given and option not in _OPTIONS_OF[kind]]
+    if unused:
+        problem = f"is taken for {kind}, about which {unused[0]} says nothing"
+        raise ConfigError(request.paths[0], problem, "leave that out, or name another path")
+
+
 def _refuse_foreign_folder(out: Path) -> None:
+    """Refuse a folder that, replaced as a whole, would take anything with it that is not a report's."""
     if out.exists() and not out.is_dir():
         raise OutputError(out, "is a file, expected a folder", "choose another --out")
+    if Path.cwd().is_relative_to(out):
+        raise OutputError(out, "is the folder that you are in, or above it", "choose a new folder for --out")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
     is_ours = (_read_document(out) or {}).get("made_by") == MADE_BY
-    if out.is_dir() and any(out.iterdir()) and not is_ours:
-        raise OutputError(out, f"holds other files than those of `{MADE_BY}`", "choose an empty or new folder")
+    strangers = [path.name for path in _list_strangers(out)] if is_ours else []
+    if strangers or not is_ours:
+        named = f" ({', '.join(strangers[:3])})" if strangers else ""
+        raise OutputError(out, f"holds other files than those of `{MADE_BY}`{named}", "choose an empty or new folder")
+
+
+def _list_strangers(out: Path) -> list[Path]:
+    """Return what lies in the folder of a report and is no part of it; hidden files are of the desktop."""
+    pages = out / PAGES_NAME
+    found = [path for path in sorted(out.iterdir()) if path.name not in {INDEX_NAME, REPORT_NAME, PAGES_NAME}]
+    if pages.is_dir():
+        found += [path for path in sorted(pages.iterdir()) if path.suffix != ".html"]
+    return [path for path in found if path.is_dir() or not path.name.startswith(".")]
 
 
 def _read_document(folder: Path) -> Document | None:

@@ -139,7 +139,11 @@ def _score_shared(side: Side, runs: Sequence[str], config: ScoreConfig) -> Score
     scored = [] if reference is None else [run for run in runs if run in reference.runs]
     if reference is None or not scored:
         return None
-    return score(side.source.picks, reference.picks, reference.specs, config=config, runs=scored)
+    # Of one run alone, of many: the scorer looks at every row for each.
+    picks, truth = side.source.picks, reference.picks
+    if len(scored) == 1:
+        picks, truth = picks.of_run(scored[0]), truth.of_run(scored[0])
+    return score(picks, truth, reference.specs, config=config, runs=scored)
 
 
 def _show_scores(run: str, one: Side, other: Side, config: ScoreConfig) -> tuple[Section, ...]:
@@ -161,7 +165,8 @@ def _show_scores(run: str, one: Side, other: Side, config: ScoreConfig) -> tuple
     sentence = (
         f"Weighted F{config.beta:g} against the truth: {one.name} {first.f_beta:.4f}, {other.name} {second.f_beta:.4f}."
     )
-    return (Section("scores", "Against the truth", sentences=(sentence,), tables=(Table(tuple(header), tuple(rows)),)),)
+    table = Table(tuple(header), tuple(rows))
+    return (Section("against-truth", "Against the truth", sentences=(sentence,), tables=(table,)),)
 
 
 def _with_scores(run: Record, scores: Mapping[str, ScoreReport | None]) -> Record:

@@ -13,7 +13,7 @@ from cryofind.report.averages import CentralSlices, average_by_object, cut_slice
 from cryofind.report.cutouts import draw_slices_of, pool_slices, share_of_width
 from cryofind.report.tomogram_page import Cutout, Section
 from cryofind.scoring.failures import FailureAnalysis
-from cryofind.types import ParticleSpec, Picks, VoxelGrid
+from cryofind.types import ParticleSpec, Picks
 
 MOST_SHOWN = 12
 MOST_IN_SUMMARY = 8
@@ -31,7 +31,7 @@ class Gallery:
     missed, false
         The worst failures.
     averages
-        Means around the selected picks, by object.
+        Means around the selected picks, by object; None where no tomogram could be read.
     grey_range
         Values that are black and white in the run's slices.
     """
@@ -46,7 +46,6 @@ def cut_gallery(
     voxels: Voxels,
     picks: Picks,
     specs: Sequence[ParticleSpec],
-    grid: VoxelGrid,
     analysis: FailureAnalysis | None,
     grey_range: GreyRange,
 ) -> Gallery:
@@ -60,15 +59,13 @@ def cut_gallery(
         Its candidates.
     specs
         Objects, with colours and radii.
-    grid
-        Where the picks lie.
     analysis
         What went wrong in this run; None without a truth.
     grey_range
         Values that are black and white.
     """
     particles = [spec for spec in specs if spec.is_particle]
-    averages = average_by_object(voxels.read_box, grid, picks, particles)
+    averages = average_by_object(voxels.read_box, voxels.grid, picks, particles)
     if analysis is None:
         return Gallery(averages=averages, grey_range=grey_range)
     missed = [_describe_missed(analysis, row) for row in analysis.missed_rows[:MOST_SHOWN].tolist()]
@@ -79,7 +76,7 @@ def cut_gallery(
         cutouts = []
         for one in shown:
             radius = radius_of[one.name]
-            (slices,) = cut_slices(voxels.read_box, grid, [one.position_zyx_angstrom], radius)
+            (slices,) = cut_slices(voxels.read_box, voxels.grid, [one.position_zyx_angstrom], radius)
             pictures, share = draw_slices_of(slices, grey_range), share_of_width(slices, radius)
             cutouts.append(
                 Cutout(
@@ -142,15 +139,14 @@ def _describe_place(position_zyx_angstrom: Floats) -> str:
 def show_gallery(gallery: Gallery, specs: Sequence[ParticleSpec], *, with_failures: bool) -> tuple[Section, ...]:
     """Return the sections of a run's page."""
     sections = []
-    if with_failures:
+    if with_failures and gallery.averages is not None:
         shown = (
             ("Missed, farthest from any candidate first", gallery.missed),
             ("False, best scored first", gallery.false),
         )
         sections.append(Section("gallery", "The worst failures", galleries=shown))
-    averages = gallery.averages or {}
-    if averages:
-        sections.append(_show_averages(averages, specs))
+    if gallery.averages:
+        sections.append(_show_averages(gallery.averages, specs))
     return tuple(sections)
 
 
@@ -196,7 +192,8 @@ def show_worst(
         pooled = pool_slices([part for part, _ in parts], [greys for _, greys in parts])
         if pooled is not None:
             averages[spec.name] = pooled
-    return show_gallery(Gallery(missed, false, averages), specs, with_failures=with_failures)
+    is_seen = any(gallery.averages is not None for _, gallery in galleries)
+    return show_gallery(Gallery(missed, false, averages if is_seen else None), specs, with_failures=with_failures)
 
 
 def _choose(cutouts: Sequence[tuple[str, Cutout]]) -> tuple[Cutout, ...]:

@@ -13,7 +13,7 @@ from cryofind.atomic import write_text
 from cryofind.errors import CryofindError, PicksError, ProjectError
 from cryofind.io import Project, TomogramEntry, describe_path, format_description, open_project
 from cryofind.pipeline.examine import examine_voxels
-from cryofind.pipeline.report import INDEX_NAME, ReportRequest, choose_jobs, make_pages
+from cryofind.pipeline.report import INDEX_LINK, INDEX_NAME, PAGES_NAME, ReportRequest, choose_jobs, make_pages
 from cryofind.pipeline.report_picks import name_page
 from cryofind.pipeline.report_task import RunTask, build_marks, describe_grid, number_objects
 from cryofind.pipeline.report_voxels import Voxels, draw_pictures, open_voxels
@@ -72,8 +72,6 @@ def fill_input(request: ReportRequest, folder: Path) -> Record:
         If there is no tomogram.
     """
     path = request.paths[0]
-    if request.truth is not None:
-        raise ProjectError(path, "is no result of `cryofind pick`, so there is nothing to compare", "leave out --truth")
     project = open_project(path)
     tasks = plan_inputs(project, request)
     tomograms = make_pages(tasks, write_input_page, folder, jobs=choose_jobs(request.jobs, len(tasks)))
@@ -109,7 +107,7 @@ def plan_inputs(project: Project, request: ReportRequest) -> list[InputTask]:
         tasks.append(
             InputTask(
                 name=name,
-                page=f"runs/{name_page(name, number)}.html",
+                page=f"{PAGES_NAME}/{name_page(name, number)}.html",
                 entry=entry,
                 project=_of_run(project, entry),
                 specs=project.objects or czii.OBJECTS,
@@ -137,6 +135,8 @@ def write_input_page(task: InputTask, out: Path) -> Record:
     entry = task.entry
     try:
         voxels = open_voxels(entry, spacing_angstrom=task.voxel_spacing_angstrom, sharers=task.sharers)
+        # A damaged part may show only when its box is read.
+        stacks, (greys, numbers) = draw_pictures(voxels), _show_greys(voxels)
     except CryofindError as error:
         return {"run": task.name, "page": "", "flavour": entry.flavour, "findings": [], "warnings": [str(error)]}
     findings = _examine(task, voxels)
@@ -144,18 +144,18 @@ def write_input_page(task: InputTask, out: Path) -> Record:
     warnings += [finding.removeprefix("problem: ") for finding in findings if finding.startswith("problem")]
     run_task = RunTask(task.name, task.page, entry, voxels.grid, picks, task.specs, {}, {})
     marks = [one for one in build_marks(run_task, None) if len(one.scores)]
-    section, numbers = _show_greys(voxels)
+    counts = number_objects(run_task, marks, None)
     content = TomogramContent(
         run=task.name,
         subtitle=describe_grid(entry.flavour, voxels.grid),
         grid=voxels.grid,
-        stacks=draw_pictures(voxels),
+        stacks=stacks,
         objects=limit_marks(marks),
-        object_numbers=(counts := number_objects(run_task, marks, None)),
+        object_numbers=counts,
         warnings=tuple(warnings),
-        sections=(Section("findings", "What is found in it", sentences=tuple(findings)), section),
+        sections=(Section("findings", "What is found in it", sentences=tuple(findings)), greys),
         provenance=_describe(entry, voxels),
-        index_page="../index.html",
+        index_page=INDEX_LINK,
     )
     write_text(out / task.page, render_tomogram(content))
     return {

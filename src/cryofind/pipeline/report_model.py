@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from cryofind.atomic import write_json, write_text
-from cryofind.errors import ModelError, OutputError
+from cryofind.atomic import write_text
+from cryofind.errors import ModelError
 from cryofind.locate import apply_calibration
-from cryofind.models import LoadedModel, ModelCard, find_model, load_model_folder, shipped_model_names
-from cryofind.models.weights import CARD_NAME
-from cryofind.pipeline.ensembles import ENSEMBLE_NAME, member_folders
+from cryofind.model_files import CARD_NAME
+from cryofind.models import LoadedModel, ModelCard, find_model, load_model_folder
+from cryofind.pipeline.ensembles import TRAINED_BY, has_model, member_folders
 from cryofind.pipeline.records import read_record
+from cryofind.pipeline.report import INDEX_NAME
 from cryofind.pipeline.training_examples import Examples, draw_examples
 from cryofind.pipeline.training_history import read_histories
 from cryofind.report.training_facts import (
@@ -26,29 +27,13 @@ from cryofind.report.training_facts import (
 )
 from cryofind.report.training_page import render_training_page, training_numbers
 
-TRAINED_BY = "cryofind train"
-PAGE_NAME, NUMBERS_NAME = "index.html", "report.json"
 EXAMPLES_EACH = 3
 CURVE_LOG_ODDS = np.linspace(-5, 9, 85)
 HELD_OUT, OUT_OF_FOLD = "held-out runs", "out of fold"
 
 
-def is_model(path: Path) -> bool:
-    """Say whether a path is a model, a folder in which one is being trained, or the name of a shipped model."""
-    if not path.exists():
-        return str(path) in shipped_model_names()
-    if (path / CARD_NAME).is_file() or (path / ENSEMBLE_NAME).is_file():
-        return True
-    try:
-        record = read_record(path)
-    except OutputError:
-        # A damaged record does not say whose it is.
-        return (path / "training").is_dir()
-    return record is not None and record.get("made_by") == TRAINED_BY
-
-
 def report_model(path: Path, out: Path, *, examples_each: int = EXAMPLES_EACH) -> dict[str, Any]:
-    """Write the page of a model as `index.html`, and its numbers as `report.json` beside it; return the numbers.
+    """Write the page of a model as `index.html`; return its numbers, as `report.json` has them.
 
     Parameters
     ----------
@@ -68,22 +53,20 @@ def report_model(path: Path, out: Path, *, examples_each: int = EXAMPLES_EACH) -
         If its `run.json` is damaged, or `out` cannot be written.
     """
     report = gather_model(find_model(path), examples_each=examples_each)
-    write_text(out / PAGE_NAME, render_training_page(report))
-    numbers = training_numbers(report)
-    write_json(out / NUMBERS_NAME, numbers)
-    return numbers
+    write_text(out / INDEX_NAME, render_training_page(report))
+    return training_numbers(report)
 
 
 def gather_model(folder: Path, *, examples_each: int = EXAMPLES_EACH) -> TrainingReport:
     """Return what there is to say about a model folder; arguments and errors as of `report_model`."""
     record = read_record(folder) or {}
     record = record if record.get("made_by") == TRAINED_BY else {}
-    has_model = (folder / CARD_NAME).is_file() or (folder / ENSEMBLE_NAME).is_file()
+    is_trained = has_model(folder)
     histories = read_histories(folder)
-    if not (has_model or record or histories):
+    if not (is_trained or record or histories):
         advice = "give a folder that `cryofind train` wrote, or the name of a shipped model"
         raise ModelError(folder, f"holds neither {CARD_NAME} nor a training", advice)
-    members = [load_model_folder(member) for member in member_folders(folder)] if has_model else []
+    members = [load_model_folder(member) for member in member_folders(folder)] if is_trained else []
     examples = draw_examples(members[0], record, each=examples_each) if members and examples_each else Examples()
     finished = record.get("finished")
     return TrainingReport(

@@ -13,7 +13,7 @@ from cryofind.io import TomogramEntry
 from cryofind.pipeline.failures import FailureReport, explain_failures, find_membranes
 from cryofind.pipeline.points import PointSource, grid_of_record, read_points
 from cryofind.pipeline.records import RECORD_NAME
-from cryofind.pipeline.report import INDEX_NAME, ReportRequest, choose_jobs, make_pages, score_config
+from cryofind.pipeline.report import INDEX_NAME, PAGES_NAME, ReportRequest, choose_jobs, make_pages, score_config
 from cryofind.pipeline.report_galleries import Gallery, show_worst
 from cryofind.pipeline.report_rows import describe_result, object_columns, object_row, run_columns, run_row
 from cryofind.pipeline.report_run import write_run_page
@@ -25,7 +25,7 @@ from cryofind.report.rendering import format_share
 from cryofind.report.summary_page import SummaryContent, render_summary
 from cryofind.report.tomogram_page import Section
 from cryofind.scoring.curves import ScoreCurve
-from cryofind.types import ParticleSpec, check_run_name
+from cryofind.types import ParticleSpec, Picks, check_run_name
 
 Record = dict[str, Any]
 
@@ -65,10 +65,8 @@ def fill_result(request: ReportRequest, folder: Path) -> Record:
         "failed": source.record.get("failed", []),
         "provenance": {key: source.record.get(key) for key in _PROVENANCE_KEYS},
     }
-    write_text(
-        folder / INDEX_NAME,
-        render_summary(_summarise(source, document, _build_sections(source, pooled, galleries, config.beta))),
-    )
+    sections = _build_sections(source.picks, _shown_specs(source, reference), pooled, galleries, config.beta)
+    write_text(folder / INDEX_NAME, render_summary(_summarise(source, document, sections)))
     return document
 
 
@@ -80,7 +78,7 @@ def _warn(source: PointSource, reference: Reference | None) -> list[str]:
     lines = list(describe_in_sample(() if reference is None else reference.report.in_sample_runs))
     failed = source.record.get("failed", [])
     if failed:
-        lines.append(f"{len(failed)} tomograms could not be picked; they are listed below")
+        lines.append(f"{len(failed)} tomogram{'s' if len(failed) > 1 else ''} could not be picked: see the table")
     known = {spec.name for spec in source.objects}
     for name in source.picks.object_names:
         if name not in known:
@@ -91,14 +89,14 @@ def _warn(source: PointSource, reference: Reference | None) -> list[str]:
 
 def _sum_objects(source: PointSource, reference: Reference | None, runs: Sequence[Record]) -> dict[str, Record]:
     """Return numbers by object, over all runs."""
-    specs = [spec for spec in (source.objects if reference is None else reference.specs) if spec.is_particle]
-    own = {spec.name: spec.color for spec in source.objects}
-    colors = choose_colors([replace(spec, color=own.get(spec.name, spec.color)) for spec in specs])
+    specs = [spec for spec in _shown_specs(source, reference) if spec.is_particle]
+    colors = choose_colors(specs)
     selected = source.picks.only_selected()
     objects = {}
     for spec in specs:
         expected = [run["objects"][spec.name]["expected"] for run in runs if spec.name in run["objects"]]
-        known = [one for one in expected if one is not None]
+        # Of some runs alone they would be held against the picks of all.
+        known = [one for one in expected if one is not None] if None not in expected else []
         objects[spec.name] = {
             "radius_angstrom": spec.radius_angstrom,
             "color": format_color(colors[spec.name]),
@@ -170,14 +168,18 @@ def _pool(source: PointSource, reference: Reference, config: ScoreConfig) -> Poo
 
 
 def _build_sections(
-    source: PointSource, pooled: Pooled | None, galleries: Sequence[tuple[str, Gallery]], beta: float
+    picks: Picks,
+    specs: Sequence[ParticleSpec],
+    pooled: Pooled | None,
+    galleries: Sequence[tuple[str, Gallery]],
+    beta: float,
 ) -> tuple[Section, ...]:
     """Return what stands below the tables."""
-    particles = [spec for spec in source.objects if spec.is_particle]
+    particles = [spec for spec in specs if spec.is_particle]
     if pooled is None:
-        return (*show_scores(source.picks, particles), *show_worst(galleries, particles, with_failures=False))
+        return (*show_scores(picks, particles), *show_worst(galleries, particles, with_failures=False))
     return (
-        *show_scores(source.picks, particles, pooled.curves, beta=beta),
+        *show_scores(picks, particles, pooled.curves, beta=beta),
         show_failures(pooled.explained),
         *show_worst(galleries, particles, with_failures=True),
         *show_residuals(pooled.explained.residuals),
@@ -192,19 +194,20 @@ def plan_runs(source: PointSource, reference: Reference | None, config: ScoreCon
     OutputError
         If `run.json` is damaged.
     """
-    specs = source.objects if reference is None else _join(source.objects, reference.specs)
+    specs = _shown_specs(source, reference)
     provenance = describe_result(source.record)
     tasks = []
     for number, record in enumerate(source.record.get("runs", []), start=1):
         run, path = _identify(source, record)
         if run not in source.runs:
             continue  # not asked for
+        name = name_page(run, number)
         has_truth = reference is not None and run in reference.runs
         tasks.append(
             RunTask(
                 run=run,
-                page=f"runs/{name_page(run, number)}.html",
-                entry=TomogramEntry(name_page(run, number), record.get("flavour", ""), None, path),
+                page=f"{PAGES_NAME}/{name}.html",
+                entry=TomogramEntry(name, record.get("flavour", ""), None, path),
                 grid=grid_of_record(source.path, record),
                 picks=source.picks.of_run(run),
                 specs=specs,
@@ -235,10 +238,12 @@ def name_page(run: str, number: int) -> str:
         return f"run-{number}"
 
 
-def _join(own: Sequence[ParticleSpec], of_truth: Sequence[ParticleSpec]) -> tuple[ParticleSpec, ...]:
-    """Return the objects of the truth, whose weights and radii count, with the colours of the result's."""
-    colors = {spec.name: spec.color for spec in own}
-    return tuple(replace(spec, color=colors.get(spec.name, spec.color)) for spec in of_truth)
+def _shown_specs(source: PointSource, reference: Reference | None) -> tuple[ParticleSpec, ...]:
+    """Return the objects of the truth, if any, whose weights and radii count, with the colours of the result's."""
+    if reference is None:
+        return source.objects
+    colors = {spec.name: spec.color for spec in source.objects}
+    return tuple(replace(spec, color=colors.get(spec.name, spec.color)) for spec in reference.specs)
 
 
 def _thresholds_of(record: Record) -> dict[str, float]:

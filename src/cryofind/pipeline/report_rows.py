@@ -38,7 +38,7 @@ def object_columns(document: Record) -> tuple[Column, ...]:
         columns.append(Column("weight", "weight"))
     if _has_expectations(document):
         columns += [Column("expected", "expected particles"), Column("right", "expected right")]
-    columns += [Column("threshold", "threshold"), Column("candidates", "candidates"), Column("radius", "radius, Å")]
+    columns += [Column("threshold", "threshold"), Column("candidates", "candidates"), Column("radius", "radius,\xa0Å")]
     return tuple(columns)
 
 
@@ -85,16 +85,16 @@ def run_row(run: Record) -> Record:
         return defaultdict(lambda: "-", run=run["run"] or run["item"], page="", notes=(run["error"],))
     objects = run["objects"]
     rated = [one["score"] for one in objects.values() if one.get("score")]
-    hits = [one["expected"]["expected_hits"] for one in objects.values() if one["expected"]]
-    picks = sum(one["picks"] for one in objects.values())
+    known = [one for one in objects.values() if one["expected"]]
+    hits, promised = sum(one["expected"]["expected_hits"] for one in known), sum(one["picks"] for one in known)
     counts = {key: sum(one[key] for one in rated) if rated else "-" for key in ("tp", "fp", "fn")}
     return {
         "run": run["run"],
         "page": run["page"],
         "notes": tuple(run["warnings"]),
-        "picks": picks,
+        "picks": sum(one["picks"] for one in objects.values()),
         **{f"of {name}": one["picks"] for name, one in objects.items()},
-        "right": format_percent(min(1.0, sum(hits) / picks) if hits and picks else None),
+        "right": format_percent(min(1.0, hits / promised) if promised else None),
         **counts,
         "f": format_share(run["f_beta"]),
         "seconds": f"{sum(run['seconds'].values()):.1f}",

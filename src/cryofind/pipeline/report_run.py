@@ -1,21 +1,24 @@
 """One tomogram of a report: its voxels, its picks, its page. A process of its own can make it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cryofind.atomic import write_text
+from cryofind.errors import CryofindError
 from cryofind.io import fingerprint_volume
 from cryofind.pipeline.failures import FailureReport, explain_failures
+from cryofind.pipeline.report import INDEX_LINK
 from cryofind.pipeline.report_galleries import Gallery, cut_gallery, show_gallery
 from cryofind.pipeline.report_sections import show_failures, show_residuals, show_scores, trace_thinned
 from cryofind.pipeline.report_task import RunTask, build_marks, describe_grid, number_objects
-from cryofind.pipeline.report_voxels import Voxels, draw_pictures, try_open_voxels
+from cryofind.pipeline.report_voxels import Voxels, draw_pictures, open_voxels
 from cryofind.pipeline.timing import round_seconds
 from cryofind.pipeline.trust import describe_trust
 from cryofind.report.marks import limit_marks
+from cryofind.report.slabs import PictureStack
 from cryofind.report.tomogram_page import Facts, Rule, Section, TomogramContent, render_tomogram
-from cryofind.scoring import score
+from cryofind.scoring import FailureAnalysis, score
 from cryofind.types import ScoreReport
 
 Record = dict[str, Any]
@@ -45,55 +48,72 @@ def write_run_page(task: RunTask, out: Path) -> RunOutcome:
     OutputError
         If the page cannot be written.
     """
-    entry, spacing = task.entry, task.grid.spacing_angstrom
-    voxels, problem = try_open_voxels(entry, spacing_angstrom=spacing, sharers=task.sharers)
-    # The voxel spacing that was picked with may not be the file's.
-    if voxels is not None and voxels.grid.shape_zyx == task.grid.shape_zyx:
-        voxels = replace(voxels, grid=task.grid)
     report = _score_run(task)
-    marks = build_marks(task, report)
-    outside = int((~task.grid.contains(task.picks.positions_zyx_angstrom)).sum())
-    warnings = (*task.warnings, *_warn(task, voxels, problem, outside))
-    numbers = number_objects(task, marks, report)
-    stacks = () if voxels is None else draw_pictures(voxels)
     explained = _explain(task, report)
-    analysis = None if explained is None else explained.analysis
-    gallery = Gallery()
-    if voxels is not None:
-        gallery = cut_gallery(voxels, task.picks, task.specs, voxels.grid, analysis, stacks[0].grey_range)
+    sight = _look(task, None if explained is None else explained.analysis)
+    outside = int((~task.grid.contains(task.picks.positions_zyx_angstrom)).sum())
+    marks = build_marks(task, report)
     content = TomogramContent(
         run=task.run,
-        subtitle=describe_grid(entry.flavour, task.grid),
-        grid=task.grid if voxels is None else voxels.grid,
-        stacks=stacks,
+        subtitle=describe_grid(task.entry.flavour, task.grid),
+        grid=task.grid if sight.voxels is None else sight.voxels.grid,
+        stacks=sight.stacks,
         objects=limit_marks(marks),
-        object_numbers=numbers,
+        object_numbers=number_objects(task, marks, report),
         rule=_rule_of(task, report),
-        f_beta=report.f_beta if report is not None and task.is_score else None,
+        f_beta=None if report is None else report.f_beta,
         expected=_describe_trust(task),
         words=task.words,
-        warnings=warnings,
-        sections=(*task.extra_sections, *_build_sections(task, explained, gallery)),
-        provenance=_describe_run(task, voxels),
-        index_page=task.index_page,
+        warnings=(*task.warnings, *_warn(task, sight, outside)),
+        sections=(*task.extra_sections, *_build_sections(task, explained, sight.gallery)),
+        provenance=_describe_run(task, sight.voxels),
+        index_page=INDEX_LINK,
     )
     write_text(out / task.page, render_tomogram(content))
-    document = {
+    return RunOutcome(_number_run(task, content, outside), sight.gallery)
+
+
+def _number_run(task: RunTask, content: TomogramContent, outside: int) -> Record:
+    """Return the numbers of a page, as `report.json` has them."""
+    return {
         "run": task.run,
         "page": task.page,
-        "flavour": entry.flavour,
-        "path": str(entry.path),
+        "flavour": task.entry.flavour,
+        "path": str(task.entry.path),
         "shape_zyx": list(task.grid.shape_zyx),
         "spacing_zyx_angstrom": list(task.grid.spacing_zyx_angstrom),
-        "has_slices": voxels is not None,
+        "has_slices": bool(content.stacks),
         "picks_outside": outside,
         "f_beta": content.f_beta,
-        "objects": numbers,
-        "warnings": list(warnings),
-        "expected": _describe_trust(task),
+        "objects": content.object_numbers,
+        "warnings": list(content.warnings),
+        "expected": content.expected,
         "seconds": task.record.get("seconds", {}),
     }
-    return RunOutcome(document, gallery)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sight:
+    """What is to be seen of a tomogram; nothing but the reason where it cannot be read."""
+
+    voxels: Voxels | None = None
+    stacks: tuple[PictureStack, ...] = ()
+    gallery: Gallery = field(default_factory=Gallery)
+    problem: str = ""
+
+
+def _look(task: RunTask, analysis: FailureAnalysis | None) -> _Sight:
+    """Return the voxels of a run and its pictures. A damaged part may show only when its box is read."""
+    try:
+        voxels = open_voxels(task.entry, spacing_angstrom=task.grid.spacing_angstrom, sharers=task.sharers)
+        if voxels.grid.shape_zyx == task.grid.shape_zyx:
+            # The voxel spacing that was picked with may not be the file's.
+            voxels = replace(voxels, grid=task.grid)
+        stacks = draw_pictures(voxels)
+        gallery = cut_gallery(voxels, task.picks, task.specs, analysis, stacks[0].grey_range)
+    except CryofindError as error:
+        return _Sight(problem=f"no slices, since the tomogram cannot be read: {error}")
+    return _Sight(voxels, stacks, gallery)
 
 
 def _score_run(task: RunTask) -> ScoreReport | None:
@@ -117,11 +137,11 @@ def _describe_trust(task: RunTask) -> str:
     return line.removeprefix(f"{task.run}: ")
 
 
-def _warn(task: RunTask, voxels: Voxels | None, problem: str, outside: int) -> list[str]:
+def _warn(task: RunTask, sight: _Sight, outside: int) -> list[str]:
     """Return what to know before the numbers are believed."""
-    lines = [problem] if problem else []
-    if voxels is not None:
-        lines += _compare_voxels(task, voxels)
+    lines = [sight.problem] if sight.problem else []
+    if sight.voxels is not None:
+        lines += _compare_voxels(task, sight.voxels)
     if outside:
         lines.append(
             f"{outside} of {len(task.picks)} candidates lie outside of the tomogram: check unit and axis order"

@@ -9,6 +9,7 @@ from cryofind.config import ScoreConfig
 from cryofind.pipeline.failures import FailureReport
 from cryofind.report.charts import Bar, Mark, Series, bars, histogram, line_chart
 from cryofind.report.colors import choose_colors, format_color
+from cryofind.report.rendering import format_percent
 from cryofind.report.tomogram_page import Section, Table
 from cryofind.scoring.curves import ScoreCurve, trace_curves
 from cryofind.scoring.rates import RateTable
@@ -20,8 +21,8 @@ CURVE_POINTS = 120
 MOST_BARS = 24
 
 _CAUSES = {
-    "threshold": "a candidate of its kind in reach was not selected",
-    "shared": "the pick in reach was assigned to a neighbour",
+    "threshold": "the candidate in reach was not selected",
+    "shared": "the pick in reach went to a neighbour",
     "confused": "on a particle of another kind",
     "absent": "no candidate in reach",
     "duplicate": "a better pick has the particle",
@@ -117,7 +118,7 @@ def show_failures(explained: FailureReport, *, with_rates: bool = True) -> Secti
     if with_rates:
         figures += [_draw_rates(table) for table in analysis.tables]
     rows = tuple(
-        (one.picked, one.true, str(one.count), str(one.missed), f"{one.count / max(one.false_picks, 1):.0%}")
+        (one.picked, one.true, str(one.count), str(one.missed), format_percent(one.count / max(one.false_picks, 1)))
         for one in analysis.confusions
     )
     header = ("picked as", "is in truth", "false picks", "of particles that were missed", "of its false picks")
@@ -144,7 +145,7 @@ def _draw_rates(table: RateTable) -> Markup:
     for row in chosen:
         low, high = row.interval
         name = f"{row.label.removeprefix('of ').removeprefix('in run ')}{' (stands out)' if row.stands_out else ''}"
-        shown.append(Bar(name, row.rate, low, high, note=f"({row.failures} of {row.count})"))
+        shown.append(Bar(name, round(row.rate, 2), low, high, note=f"({row.failures} of {row.count})"))
     return bars(shown, title=title, value_label=f"share that is {table.failure}", limits=(0.0, 1.0))
 
 

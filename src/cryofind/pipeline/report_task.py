@@ -14,7 +14,7 @@ from cryofind.report.colors import choose_colors
 from cryofind.report.marks import ObjectMarks
 from cryofind.report.tomogram_page import Facts, Section, Words
 from cryofind.scoring import match_candidates
-from cryofind.scoring.match import DISTANCE_FACTORS
+from cryofind.scoring.match import DISTANCE_FACTORS, in_reach_rule
 from cryofind.types import ParticleSpec, Picks, ScoreReport, VoxelGrid
 
 Record = dict[str, Any]
@@ -56,8 +56,6 @@ class RunTask:
         What made the picks.
     extra_sections
         What the page shows first below its table.
-    index_page
-        Link from the page to the summary.
     sharers
         Processes that read tomograms at the same time.
     """
@@ -77,7 +75,6 @@ class RunTask:
     warnings: tuple[str, ...] = ()
     provenance: Facts = ()
     extra_sections: tuple[Section, ...] = ()
-    index_page: str = "../index.html"
     sharers: int = 1
 
 
@@ -127,11 +124,11 @@ def build_marks(task: RunTask, report: ScoreReport | None) -> tuple[ObjectMarks,
 
 def _reach_rule(task: RunTask) -> ScoreConfig:
     """Return a rule that names all pairs in reach: the page assigns them itself where the mode asks for that."""
+    if task.is_score:
+        return in_reach_rule(task.config)
+    # Picks of two kinds at one place are an error in a truth, but not in a result; only this mode lets them be.
     factor = task.config.distance_factor or DISTANCE_FACTORS[task.config.mode]
-    if not task.is_score or task.config.mode == "octopi":
-        # Picks of two kinds at one place are an error in a truth, but not in a result.
-        return ScoreConfig(mode="octopi", beta=task.config.beta, distance_factor=factor)
-    return ScoreConfig(mode="kaggle", beta=task.config.beta, distance_factor=factor)
+    return task.config.model_copy(update={"mode": "octopi", "distance_factor": factor})
 
 
 def _single_threshold(candidates: Picks, threshold: float | None) -> float | None:

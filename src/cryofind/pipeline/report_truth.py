@@ -1,12 +1,13 @@
 """The truth that a result is compared with: named, or found in the project that was picked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from cryofind import czii
 from cryofind.config import ScoreConfig
 from cryofind.errors import CryofindError, PicksError
 from cryofind.io import OWN_USER, Project, open_project
@@ -87,8 +88,8 @@ def _compare(source: PointSource, reference: PointSource, config: ScoreConfig, o
     specs = _join_specs(choose_specs(reference, source), source.objects)
     report = score(source.picks, true_picks, specs, config=config, runs=runs)
     seen = find_in_sample_runs(source, true_picks)
-    report = ScoreReport(**{**vars(report), "in_sample_runs": tuple(seen)})
-    return Reference(true_picks, runs, specs or (), report, origin)
+    report = replace(report, in_sample_runs=tuple(seen))
+    return Reference(true_picks, runs, czii.OBJECTS if specs is None else specs, report, origin)
 
 
 def _join_specs(
@@ -111,6 +112,7 @@ def find_truth(source: PointSource, truth_uri: str = "") -> PointSource | None:
     PicksError
         If several people annotated the same object of a run, and no URI says whose annotations count.
     """
+    _open_quietly.cache_clear()  # somebody may have annotated since an earlier call
     picks: list[Picks] = []
     objects: list[ParticleSpec] = []
     annotated: list[str] = []
@@ -165,11 +167,6 @@ def _open_quietly(folder: Path) -> tuple[Project, frozenset[Path]] | None:
     except CryofindError:
         return None
     return project, frozenset(entry.path.resolve() for entry in project.tomograms)
-
-
-def forget_projects() -> None:
-    """Look at projects anew: what was found in them is kept while this process lives."""
-    _open_quietly.cache_clear()
 
 
 def describe_in_sample(runs: Sequence[str]) -> tuple[str, ...]:

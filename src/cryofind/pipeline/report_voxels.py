@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryofind.errors import CryofindError, TomogramError
+from cryofind.errors import TomogramError
 from cryofind.io import TomogramEntry, TomogramSource, open_source
 from cryofind.io.tomograms import is_mrc
 from cryofind.memory import read_free_bytes
@@ -88,16 +88,6 @@ def _read_whole(entry: TomogramEntry, source: TomogramSource) -> Voxels:
         return np.asarray(volume[box])
 
     return Voxels(source.grid, read_box, volume, source.notes)
-
-
-def try_open_voxels(
-    entry: TomogramEntry, *, spacing_angstrom: float | None = None, sharers: int = 1
-) -> tuple[Voxels | None, str]:
-    """Return the voxels, or None and why there are none."""
-    try:
-        return open_voxels(entry, spacing_angstrom=spacing_angstrom, sharers=sharers), ""
-    except CryofindError as error:
-        return None, f"no slices, since the tomogram cannot be read: {error}"
 
 
 def draw_pictures(voxels: Voxels) -> tuple[PictureStack, ...]:

@@ -13,7 +13,7 @@ from cryofind.errors import ConfigError, OutputError
 from cryofind.models import ModelCard, card_objects, find_model, load_model_folder, save_model
 from cryofind.pipeline.conditions import Conditions, describe_conditions
 from cryofind.pipeline.corpus import read_corpus
-from cryofind.pipeline.ensembles import write_ensemble
+from cryofind.pipeline.ensembles import TRAINED_BY, write_ensemble
 from cryofind.pipeline.familiarity import learn_familiar
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment, timestamp
 from cryofind.pipeline.splits import Split, describe_goal, describe_shares, runs_to_judge_by
@@ -28,8 +28,6 @@ from cryofind.types import Picks
 
 logger = logging.getLogger("cryofind")
 
-MADE_BY = "cryofind train"
-
 
 def train_model(request: TrainRequest, config: Config) -> list[str]:
     """Train, choose thresholds on held-out runs, write the model; return a summary, a line each.
@@ -41,7 +39,7 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
     InSampleError
         If a run to be held out is one that the initial model has seen.
     """
-    claim = claim_folder(request.out, MADE_BY)
+    claim = claim_folder(request.out, TRAINED_BY)
     kind = {"folds": request.folds, "keep": request.keep if request.folds else None}
     if claim and claim.get("kind") != kind:
         problem = "holds a training of another kind (with or without --folds, or another --keep)"
@@ -55,7 +53,7 @@ def train_model(request: TrainRequest, config: Config) -> list[str]:
     corpus = read_corpus(request.projects, request.selection, config, store)
     trainer = Trainer(request, config, corpus, initial)
     trainer.check()
-    record = {"made_by": MADE_BY, "kind": kind}
+    record = {"made_by": TRAINED_BY, "kind": kind}
     if not claim:
         write_json(request.out / RECORD_NAME, record)
     if config.train.project_weights:

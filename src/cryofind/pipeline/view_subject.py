@@ -10,7 +10,14 @@ import numpy as np
 from cryofind.errors import CryofindError, ProjectError, VoxelSizeError
 from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.pipeline.inputs import InputSelection, choose_one_per_run, refuse_absent_runs
-from cryofind.pipeline.points import PointSource, find_result, grid_of_record, is_points, read_points
+from cryofind.pipeline.points import (
+    PointSource,
+    find_result,
+    grid_of_record,
+    is_points,
+    read_points,
+    tomogram_of_record,
+)
 from cryofind.types import VoxelGrid
 
 logger = logging.getLogger("cryofind")
@@ -61,7 +68,8 @@ def find_subject(path: Path, selection: InputSelection) -> Subject:
     project = open_project(path)
     if project.kind == "tomogram":  # its run is the file's name; --run then says what the picks call it
         run = selection.runs[0] if selection.runs else project.runs[0]
-        return Subject(run, project.tomograms[0], selection, None)
+        (entry,) = choose_one_per_run(project, replace(selection, runs=()))
+        return Subject(run, entry, selection, None)
     run = _choose_run(path, selection, sorted({entry.run for entry in project.tomograms}), project.runs)
     entries = choose_one_per_run(project, replace(selection, runs=(run,)))
     return Subject(run, entries[0], selection, project)
@@ -81,12 +89,15 @@ def _choose_run(path: Path, selection: InputSelection, runs: Sequence[str], know
 
 def _find_in_result(folder: Path, selection: InputSelection) -> Subject:
     """Return the tomogram that was picked, to be read with the voxel spacing that it was picked with."""
+    if selection.tomogram_uri:
+        advice = f"leave it out, or give the project, with --picks {folder}"
+        raise ProjectError(f"--tomogram {selection.tomogram_uri}", "is not asked for: a result has its own", advice)
     result = read_points(folder)
     run = _choose_run(folder, selection, result.runs, result.runs)
     record = next((item for item in result.record.get("runs", []) if item["run"] == run), None)
     if record is None:
         raise ProjectError(f"{folder}: run {run}", "is not in run.json", "pick it again")
-    entry = TomogramEntry(run, record["flavour"], None, Path(record["path"]))
+    entry = tomogram_of_record(folder, record)
     if not entry.path.exists():
         advice = f"give the tomogram itself, with --picks {folder} --run {run}"
         raise ProjectError(f"{folder}: run {run}", f"its tomogram {entry.path} is not there any more", advice)

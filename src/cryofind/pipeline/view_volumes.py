@@ -65,19 +65,17 @@ def _sample(source: TomogramSource, boxes: Sequence[Any]) -> NDArray[Any]:
 
 
 def read_probabilities(subject: Subject) -> tuple[Probability, ...]:
-    """Return the probabilities that `predict.keep_probabilities` left in a result folder; none elsewhere.
-
-    Raises
-    ------
-    TomogramError
-        If they are damaged.
-    """
+    """Return the probabilities that `predict.keep_probabilities` left in a result folder; none if they are damaged."""
     if subject.result is None:
         return ()
     path = subject.result.path / "probabilities" / f"{subject.run}.zarr"
     if not path.is_dir():
         return ()
-    volume = read_probability_zarr(path)
+    try:
+        volume = read_probability_zarr(path)
+    except TomogramError as error:
+        logger.warning("probabilities are not shown: %s", error)
+        return ()
     colors = choose_colors(subject.result.objects)
     return tuple(
         Probability(name, colors.get(name, _WHITE), _in_8_bits(channel), volume.grid)

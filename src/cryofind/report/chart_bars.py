@@ -28,7 +28,7 @@ from cryofind.report.chart_parts import (
 )
 
 MOST_BINS = 60
-LOWEST_LOG_COUNT = 0.5  # foot of a logarithmic count axis, so that one is seen
+LOWEST_LOG_COUNT = 0.7  # foot of a logarithmic count axis, so that one is seen
 BAR_ROW, BAR_HEIGHT = 40, 14
 LEAST_NUMBER_ROOM, NUMBER_LETTERS = 70.0, 24  # right of the bars: pixels, and letters that have room at most
 
@@ -158,7 +158,8 @@ def bars(entries: Sequence[Bar], *, title: str, value_label: str, limits: tuple[
     numbers = [number for bar in entries for number in (bar.value, bar.low, bar.high) if number is not None]
     axis = axis_of(np.array([0.0, *numbers]), 10.0, right, limits=limits)
     bottom = BAR_ROW * max(len(entries), 1) + 6.0
-    parts = [_draw_value_axis(axis, bottom, value_label)]
+    is_whole = limits is None and all(float(number).is_integer() for number in numbers)
+    parts = [_draw_value_axis(axis, bottom, value_label, is_whole=is_whole)]
     parts += [_draw_bar(bar, number, axis) for number, bar in enumerate(entries)]
     known = [bar for bar in entries if np.isfinite(bar.value)]
     told = "; ".join(f"{bar.name}: {_bar_in_words(bar)}" for bar in known) or "no values"
@@ -176,8 +177,8 @@ def bars(entries: Sequence[Bar], *, title: str, value_label: str, limits: tuple[
     )
 
 
-def _draw_value_axis(axis: Axis, bottom: float, label: str) -> Markup:
-    ticks = axis.ticks()
+def _draw_value_axis(axis: Axis, bottom: float, label: str, *, is_whole: bool) -> Markup:
+    ticks = [tick for tick in axis.ticks() if not is_whole or tick.is_integer()]
     parts, free_from = [], -1e9
     for value, words in zip(ticks, axis.words(ticks), strict=True):
         place, half = float(axis.place(value)), LETTER * len(words) / 2

@@ -7,6 +7,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from cryofind.report.chart_axes import Axis, Floats, format_number, usable
+from cryofind.report.colors import darken_for_white
 
 # Small enough that 13 pixels stay readable when a phone of 390 pixels shrinks the chart.
 WIDTH, HEIGHT = 480, 270
@@ -55,8 +56,9 @@ class Mark:
 
 
 def stroke_of(number: int, color: str | None = None) -> Stroke:
-    """Return the stroke of the line with this number; `color` instead of the palette's."""
-    return Stroke(color or LINE_COLORS[number % len(LINE_COLORS)], DASHES[number % len(DASHES)])
+    """Return the stroke of the line with this number; `color` instead of the palette's, darker if it is too light."""
+    own = color and (darken_for_white(color) if color.startswith("#") else color)
+    return Stroke(own or LINE_COLORS[number % len(LINE_COLORS)], DASHES[number % len(DASHES)])
 
 
 def draw_frame(x: Axis, y: Axis, x_label: str, y_label: str, *, height: float = HEIGHT) -> Markup:
@@ -170,10 +172,8 @@ def draw_legend(entries: Iterable[tuple[str, Stroke]]) -> Markup:
 def draw_table(header: Sequence[str], rows: Sequence[Sequence[str | float]], note: str = "") -> Markup:
     """Return a folded table of numbers; `note` stands above it."""
     head = Markup().join(Markup('<th scope="col">{}</th>').format(cell) for cell in header)
-    body = Markup().join(
-        Markup("<tr>{}</tr>").format(Markup().join(Markup("<td>{}</td>").format(_in_words(cell)) for cell in row))
-        for row in rows
-    )
+    # Cells are many: strings, each escaped, are joined ten times as fast as Markup is.
+    body = Markup("".join(f"<tr>{''.join(f'<td>{escape(_in_words(cell))}</td>' for cell in row)}</tr>" for row in rows))
     told = Markup("<p>{}</p>").format(note) if note else Markup()
     return Markup(
         '<details class="chart-numbers"><summary>Numbers</summary>{}<div class="chart-table"><table><thead><tr>{}</tr>'

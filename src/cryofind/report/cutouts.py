@@ -24,7 +24,7 @@ def draw_slices_of(slices: CentralSlices, grey_range: tuple[float, float] | None
         Values that are black and white; None for those of the slices themselves.
     """
     planes = (slices.xy, slices.xz, slices.yz)
-    low, high = grey_range or find_grey_range([np.repeat(np.repeat(plane, 3, 0), 3, 1) for plane in planes])
+    low, high = grey_range or find_grey_range(planes)
     names = ("xy", "xz", "yz")
     size = (SIDE_PIXELS, SIDE_PIXELS)
     return tuple(

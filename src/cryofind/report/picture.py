@@ -6,30 +6,36 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from scipy.spatial import cKDTree
 
+from cryofind import czii
 from cryofind.atomic import write_beside
-from cryofind.report.colors import MISSED_COLOR as MISSED_COLOR
-from cryofind.report.colors import choose_colors
-from cryofind.types import ParticleSpec, Picks, Tomogram
+from cryofind.report.colors import MISSED_COLOR, choose_colors
+from cryofind.report.picture_legend import (
+    FALSE,
+    FONT_PIXELS,
+    GAP_PIXELS,
+    HIT,
+    INK_COLOR,
+    MISSED,
+    LegendLine,
+    draw_legend,
+    load_font,
+)
+from cryofind.types import ParticleSpec, Picks, Tomogram, VoxelGrid
 
 Floats = NDArray[np.float64]
 
 MAX_WIDTH_PIXELS = 1600
 PANEL_PIXELS = 514  # width of one panel; three and their gaps fit in MAX_WIDTH_PIXELS
-GAP_PIXELS = 14
 SLAB_PLANES = 3
 SUPERSAMPLING = 2  # circles are drawn this much larger and shrunk, for smooth edges
 GREY_PERCENTILES = (0.2, 99.8)
-MATCH_FACTOR = 0.5  # of the radius: the challenge's rule for a hit
 HALO_COLOR = (0, 0, 0)
 PAPER_COLOR = (255, 255, 255)
-INK_COLOR = (25, 25, 25)
-FONT_PIXELS = 17
 ROUND_BARS_ANGSTROM = (50, 100, 200, 500, 1000, 2000, 5000)
 
-HIT, FALSE, MISSED = "matched", "false", "missed"
 _PATTERNS = {HIT: (), FALSE: (14.0, 9.0), MISSED: (4.0, 6.0)}  # dash and gap along the circle, in pixels
 
 
@@ -47,13 +53,14 @@ class _Mark:
 class _Panel:
     """A slice ready to draw on: grey image, title, pixels and voxels by axis, and the axes it shows.
 
-    `axes` are those that run down, across and into the depth; scale and voxel spacing are in the order down, across.
+    `axes` are those that run down, across and into the depth; scale and corner (where the picture begins: half a voxel
+    before the middle of the first one) are in the order down, across.
     """
 
     image: Image.Image
     title: str
     pixels_per_angstrom: tuple[float, float]
-    spacing_angstrom: tuple[float, float]
+    corner_angstrom: tuple[float, float]
     axes: tuple[int, int, int]
     depth_angstrom: float
     draw: ImageDraw.ImageDraw = field(init=False)
@@ -116,11 +123,12 @@ def _compare(picks: Picks, truth: Picks | None, specs: Sequence[ParticleSpec]) -
         if spec.radius_angstrom is None:
             continue
         radius, color = spec.radius_angstrom, colors[spec.name]
+        reach = czii.MATCH_RADIUS_FACTOR * radius
         found = picks.of_object(spec.name).positions_zyx_angstrom
         true = np.zeros((0, 3)) if truth is None else truth.of_object(spec.name).positions_zyx_angstrom
-        hits = np.ones(len(found), bool) if truth is None else _has_neighbour(found, true, MATCH_FACTOR * radius)
+        hits = np.ones(len(found), bool) if truth is None else _has_neighbour(found, true, reach)
         marks += [_Mark(p, radius, color, HIT if hit else FALSE) for p, hit in zip(found, hits, strict=True)]
-        missed = true[~_has_neighbour(true, found, MATCH_FACTOR * radius)]
+        missed = true[~_has_neighbour(true, found, reach)]
         marks += [_Mark(p, radius, MISSED_COLOR, MISSED) for p in missed]
     return marks
 
@@ -134,15 +142,16 @@ def _has_neighbour(points: Floats, others: Floats, distance: float) -> NDArray[n
 
 def _cut_panels(tomogram: Tomogram, marks: Sequence[_Mark], slices: int) -> list[_Panel]:
     grid = tomogram.grid
-    depths = _crowded_indices(marks, 0, grid.shape_zyx[0], grid.spacing_zyx_angstrom[0], slices)
+    depths = _crowded_indices(marks, 0, grid, slices)
     panels = [_cut(tomogram, (1, 2, 0), depth) for depth in depths]
-    row = _crowded_indices(marks, 1, grid.shape_zyx[1], grid.spacing_zyx_angstrom[1], 1)
+    row = _crowded_indices(marks, 1, grid, 1)
     return [*panels, _cut(tomogram, (0, 2, 1), row[0])]
 
 
-def _crowded_indices(marks: Sequence[_Mark], axis: int, size: int, spacing_angstrom: float, count: int) -> list[int]:
+def _crowded_indices(marks: Sequence[_Mark], axis: int, grid: VoxelGrid, count: int) -> list[int]:
     """Return up to `count` indices along an axis, sorted, that cut most marks and lie apart from each other."""
-    centers = np.arange(size) * spacing_angstrom
+    size = grid.shape_zyx[axis]
+    centers = grid.origin_zyx_angstrom[axis] + np.arange(size) * grid.spacing_zyx_angstrom[axis]
     crowd = np.zeros(size)
     for mark in marks:
         crowd += np.abs(centers - mark.position_zyx_angstrom[axis]) < 0.6 * mark.radius_angstrom
@@ -167,11 +176,12 @@ def _cut(tomogram: Tomogram, axes: tuple[int, int, int], index: int) -> _Panel:
     height = max(1, round(width * grid.extent_zyx_angstrom[down] / grid.extent_zyx_angstrom[across]))
     grey = Image.fromarray(_stretch_grey(plane)).resize((width, height), Image.Resampling.BICUBIC)
     letters = "zyx"
-    spacing = grid.spacing_zyx_angstrom
-    depth_angstrom = index * spacing[depth]
+    origin, spacing = grid.origin_zyx_angstrom, grid.spacing_zyx_angstrom
+    depth_angstrom = origin[depth] + index * spacing[depth]
+    corner = (origin[down] - spacing[down] / 2, origin[across] - spacing[across] / 2)
     title = f"{letters[across]}{letters[down]} slice, {letters[depth]} = {depth_angstrom:.0f} Angstrom"
     scale = (height / grid.extent_zyx_angstrom[down], width / grid.extent_zyx_angstrom[across])
-    return _Panel(grey.convert("RGB"), title, scale, (spacing[down], spacing[across]), axes, depth_angstrom)
+    return _Panel(grey.convert("RGB"), title, scale, corner, axes, depth_angstrom)
 
 
 def _stretch_grey(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -188,10 +198,10 @@ def _draw_marks(panel: _Panel, marks: Sequence[_Mark]) -> None:
         if distance >= 0.9 * mark.radius_angstrom:  # a cap as small as that would only be a dot
             continue
         radius = float(np.sqrt(mark.radius_angstrom**2 - distance**2))
-        y, x = (  # a position is the middle of its voxel, which the picture begins half a voxel before
-            (mark.position_zyx_angstrom[axis] + spacing / 2) * scale
-            for axis, spacing, scale in zip(
-                (down, across), panel.spacing_angstrom, panel.pixels_per_angstrom, strict=True
+        y, x = (
+            (mark.position_zyx_angstrom[axis] - corner) * scale
+            for axis, corner, scale in zip(
+                (down, across), panel.corner_angstrom, panel.pixels_per_angstrom, strict=True
             )
         )
         _draw_circle(panel.draw, (x, y), radius * panel.pixels_per_angstrom[1], mark.color, _PATTERNS[mark.verdict])
@@ -228,7 +238,7 @@ def _draw_scale_bar(panel: _Panel) -> None:
     panel.draw.rectangle(
         (x - 2, y - thick - 2, x + length * scale + 2, y + 2), fill=PAPER_COLOR, outline=HALO_COLOR, width=2
     )
-    font = _font(FONT_PIXELS * SUPERSAMPLING)
+    font = load_font(FONT_PIXELS * SUPERSAMPLING)
     panel.draw.text(
         (x, y - thick - 6),
         f"{length} Angstrom",
@@ -240,16 +250,9 @@ def _draw_scale_bar(panel: _Panel) -> None:
     )
 
 
-@dataclass(frozen=True)
-class _LegendLine:
-    text: str
-    color: tuple[int, int, int]
-    verdict: str
-
-
 def _legend_lines(
     picks: Picks, truth: Picks | None, marks: Sequence[_Mark], specs: Sequence[ParticleSpec]
-) -> list[_LegendLine]:
+) -> list[LegendLine]:
     lines = []
     colors = choose_colors(specs)
     for spec in specs:
@@ -257,16 +260,16 @@ def _legend_lines(
             continue
         count = len(picks.of_object(spec.name))
         text = f"{spec.name}: {count}" + ("" if truth is None else f" picks, {len(truth.of_object(spec.name))} true")
-        lines.append(_LegendLine(text, colors[spec.name], HIT))
+        lines.append(LegendLine(text, colors[spec.name], HIT))
     if truth is not None:
         counts = {verdict: sum(mark.verdict == verdict for mark in marks) for verdict in _PATTERNS}
-        lines.append(_LegendLine(f"matched: {counts[HIT]}", INK_COLOR, HIT))
-        lines.append(_LegendLine(f"false: {counts[FALSE]}", INK_COLOR, FALSE))
-        lines.append(_LegendLine(f"missed: {counts[MISSED]}", MISSED_COLOR, MISSED))
+        lines.append(LegendLine(f"matched: {counts[HIT]}", INK_COLOR, HIT))
+        lines.append(LegendLine(f"false: {counts[FALSE]}", INK_COLOR, FALSE))
+        lines.append(LegendLine(f"missed: {counts[MISSED]}", MISSED_COLOR, MISSED))
     return lines
 
 
-def _lay_out(panels: Sequence[_Panel], legend: Sequence[_LegendLine], heading: str) -> Image.Image:
+def _lay_out(panels: Sequence[_Panel], legend: Sequence[LegendLine], heading: str) -> Image.Image:
     """Put the xy panels in a row (rows of three) with the xz panel and the legend under them."""
     shrunk = [(panel.image.reduce(SUPERSAMPLING), panel.title) for panel in panels]
     columns = min(3, max(1, len(shrunk) - 1))
@@ -283,31 +286,9 @@ def _lay_out(panels: Sequence[_Panel], legend: Sequence[_LegendLine], heading: s
     height = top + title_height + max(shrunk[-1][0].height, legend_height) + GAP_PIXELS
     page = Image.new("RGB", (width, height), PAPER_COLOR)
     draw = ImageDraw.Draw(page)
-    draw.text((GAP_PIXELS, GAP_PIXELS), heading, font=_font(FONT_PIXELS + 4), fill=INK_COLOR)
+    draw.text((GAP_PIXELS, GAP_PIXELS), heading, font=load_font(FONT_PIXELS + 4), fill=INK_COLOR)
     for (image, title), (x, y) in zip(shrunk, places, strict=True):
-        draw.text((x, y + 4), title, font=_font(FONT_PIXELS), fill=INK_COLOR)
+        draw.text((x, y + 4), title, font=load_font(FONT_PIXELS), fill=INK_COLOR)
         page.paste(image, (x, y + title_height))
-    _draw_legend(draw, legend, (2 * GAP_PIXELS + PANEL_PIXELS, top + title_height), width)
+    draw_legend(draw, legend, (2 * GAP_PIXELS + PANEL_PIXELS, top + title_height), width)
     return page
-
-
-def _draw_legend(
-    draw: ImageDraw.ImageDraw, legend: Sequence[_LegendLine], corner: tuple[int, int], page_width: int
-) -> None:
-    rows = (len(legend) + 1) // 2
-    column_width = (page_width - corner[0] - GAP_PIXELS) // 2
-    for number, line in enumerate(legend):
-        x = corner[0] + number // rows * column_width + 12
-        y = corner[1] + number % rows * (FONT_PIXELS + 12) + 12
-        box = (x - 9, y - 9, x + 9, y + 9)
-        if line.verdict == HIT:
-            draw.ellipse(box, outline=line.color, width=4)
-        else:
-            dash, gap = (32, 28) if line.verdict == FALSE else (16, 24)
-            for start in range(0, 360, dash + gap):
-                draw.arc(box, start, start + dash, fill=line.color, width=4)
-        draw.text((x + 20, y), line.text, font=_font(FONT_PIXELS), fill=INK_COLOR, anchor="lm")
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

@@ -100,7 +100,8 @@ class PictureStack:
 def average_planes(box_zyx: NDArray[np.generic], axis: int) -> Floats:
     """Return the mean over one axis, float32, NaN and infinities left out (0 where nothing is left)."""
     values = np.asarray(box_zyx, dtype=np.float32)
-    mean = values.mean(axis=axis)
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        mean = values.mean(axis=axis)
     if np.isfinite(mean).all():
         return np.asarray(mean, np.float32)
     finite = np.isfinite(values)
@@ -125,7 +126,7 @@ def draw_stack(plans: Sequence[SlabPlan], planes: Sequence[Floats], grid: VoxelG
     height_angstrom, width_angstrom = grid.extent_zyx_angstrom[down], grid.extent_zyx_angstrom[across]
     scale = min(MAX_SIDE_PIXELS, max(planes[0].shape)) / max(height_angstrom, width_angstrom)
     width, height = max(1, round(width_angstrom * scale)), max(1, round(height_angstrom * scale))
-    low, high = find_grey_range(planes)
+    low, high = find_grey_range([plane[::3, ::3] for plane in planes])
     pictures = tuple(
         Picture(plan.center_angstrom(grid), encode_picture(stretch_grey(plane, low, high), (width, height)))
         for plan, plane in zip(plans, planes, strict=True)
@@ -135,8 +136,7 @@ def draw_stack(plans: Sequence[SlabPlan], planes: Sequence[Floats], grid: VoxelG
 
 def find_grey_range(planes: Sequence[Floats]) -> tuple[float, float]:
     """Return the values that are drawn black and white: percentiles over all planes."""
-    sample = np.concatenate([plane[::3, ::3].ravel() for plane in planes])
-    low, high = np.percentile(sample, GREY_PERCENTILES)
+    low, high = np.percentile(np.concatenate([plane.ravel() for plane in planes]), GREY_PERCENTILES)
     return float(low), float(high)
 
 

@@ -32,7 +32,7 @@ def measure_spectrum(blocks_zyx: Sequence[NDArray[Any]], spacing_zyx_angstrom: t
     Parameters
     ----------
     blocks_zyx
-        Blocks of one shape; constant ones are left out.
+        Blocks of one shape; constant ones are left out, and what is not finite counts as 0.
     spacing_zyx_angstrom
         Voxel spacing.
     """
@@ -52,7 +52,7 @@ def measure_spectrum(blocks_zyx: Sequence[NDArray[Any]], spacing_zyx_angstrom: t
     members = np.bincount(shells, minlength=count + 1)[:count]
     total, used = np.zeros(count), 0
     for block in blocks_zyx:
-        values = np.nan_to_num(np.asarray(block, dtype=np.float64))
+        values = np.nan_to_num(np.asarray(block, dtype=np.float64), posinf=0.0, neginf=0.0)
         deviation = values.std()
         if deviation == 0:
             continue

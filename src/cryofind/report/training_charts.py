@@ -13,6 +13,7 @@ from cryofind.report.training_facts import (
     GRADIENT_NORM,
     LEARNING_RATE,
     LOSS,
+    STEP_SECONDS,
     TIME_OF,
     CardFacts,
     TrainingHistory,
@@ -21,7 +22,6 @@ from cryofind.report.training_warnings import smoothing_width
 from cryofind.types import ParticleSpec
 
 TEXT_COLOR = "currentColor"
-STEP_SECONDS = "step_seconds"
 _OPEN_PARTS = {"validation", "checkpoints"}
 _PART_WORDS = {"waiting": "waiting for crops", "optimizer": "optimizer step", "other": "everything else"}
 

@@ -16,6 +16,7 @@ Float32s = NDArray[np.float32]
 
 LOSS, GRADIENT_NORM, LEARNING_RATE, F_BETA = "loss", "gradient_norm", "learning_rate", "f_beta"
 F_BETA_OF, TIME_OF = f"{F_BETA}/", "time/"
+STEP_SECONDS = "step_seconds"
 
 
 class Curve(NamedTuple):

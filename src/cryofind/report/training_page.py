@@ -12,6 +12,8 @@ from cryofind.report.training_crops import draw_crop
 from cryofind.report.training_facts import (
     F_BETA,
     F_BETA_OF,
+    STEP_SECONDS,
+    TIME_OF,
     CardFacts,
     Curve,
     ExampleCrop,
@@ -99,7 +101,7 @@ def list_warnings(report: TrainingReport) -> list[str]:
 
 def describe_duration(history: TrainingHistory) -> str:
     """Return in words how long a training took; "" if that is not known."""
-    seconds, each = estimate_seconds(history), history.last("time/step_seconds")
+    seconds, each = estimate_seconds(history), history.last(TIME_OF + STEP_SECONDS)
     if seconds is None or each is None:
         return ""
     hours, minutes = divmod(round(seconds / 60), 60)

@@ -13,7 +13,7 @@ from cryofind.coordinates import xyz_from_zyx
 from cryofind.scoring.match import DEFAULT_CONFIG
 from cryofind.scoring.places import RateCircumstance, ReadMembranes, measure_membrane_distances, measure_places
 from cryofind.scoring.rates import Failure, RateTable, Sample, judge_tables, tabulate_names, tabulate_values
-from cryofind.scoring.remarks import Confusion, format_failures, make_remarks
+from cryofind.scoring.remarks import Confusion, make_remarks
 from cryofind.scoring.verdicts import (
     FALSE,
     FALSE_CAUSES,
@@ -70,10 +70,6 @@ class FailureAnalysis:
     def sentences(self) -> tuple[str, ...]:
         """All that stands out, a sentence each; the remarks first."""
         return (*self.remarks, *(table.sentence for table in self.tables if table.sentence))
-
-    def describe(self) -> str:
-        """Return the sentences and the confusions as lines of text."""
-        return format_failures(self.sentences, self.tables, self.confusions)
 
     def to_dict(self) -> dict[str, Any]:
         """Return counts, sentences, tables and every failure as a JSON-ready dictionary."""

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryofind.config import ScoreConfig
-from cryofind.scoring.match import match_reach
-from cryofind.scoring.neighbours import RunSpace, find_pairs
+from cryofind.scoring.match import in_reach_rule, match_candidates
 from cryofind.scoring.rates import say_percent
 from cryofind.types import ParticleSpec, Picks, VoxelGrid
 
@@ -46,6 +45,11 @@ def find_mistake(
         Mode and match radius.
     runs
         Runs that count.
+
+    Raises
+    ------
+    PicksError, ConfigError
+        As `match_candidates` says.
     """
     picks = candidates.where(candidates.selected & np.isin(candidates.runs, runs))
     particles = truth.where(np.isin(truth.runs, runs))
@@ -64,13 +68,8 @@ def find_mistake(
 
 def _count_found(picks: Picks, particles: Picks, specs: Sequence[ParticleSpec], config: ScoreConfig) -> int:
     """Return how many particles have a pick of their kind in reach."""
-    reaches = {spec.name: match_reach(spec, config) for spec in specs if spec.is_particle}
-    reach = np.array([reaches.get(name, -1.0) for name in particles.objects.tolist()])
-    largest = float(reach.max(initial=0.0))
-    pairs = find_pairs(RunSpace.around(picks, particles, reach_angstrom=largest), picks, particles, largest)
-    is_hit = picks.objects[pairs.candidates] == particles.objects[pairs.truths]
-    is_hit &= pairs.distances <= reach[pairs.truths]
-    return len(np.unique(pairs.truths[is_hit]))
+    matches = match_candidates(picks, particles, specs, config=in_reach_rule(config))
+    return sum(int(np.count_nonzero(match.reference_is_hit)) for match in matches.values())
 
 
 def _transform(picks: Picks, grids: Mapping[str, VoxelGrid]) -> Iterator[tuple[str, Picks]]:

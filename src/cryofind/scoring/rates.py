@@ -247,17 +247,21 @@ def _say(table: RateTable, outstanding: Sequence[RateBin]) -> str:
     first, *others = sorted(outstanding, key=lambda row: (row.chance or 0.0, row.expected - row.failures))
     what = "particles" if table.failure == "missed" else "selected picks"
     basis = {"object": "runs", "run": "objects"}.get(table.circumstance, "objects and runs")
-    low, high = first.interval
     sentence = (
-        f"{first.failures} of {first.count} {what} {first.label} are {table.failure}: {say_percent(first.rate)} (95 % "
-        f"interval {say_percent(low)} to {say_percent(high)}), where {say_percent(first.expected / first.count)} would "
-        f"be expected from their {basis}."
+        f"{first.failures} of {first.count} {what} {first.label} are {table.failure}: {say_rate(first)}, where "
+        f"{say_percent(first.expected / first.count)} would be expected from their {basis}."
     )
     if not others:
         return sentence
     named = ", ".join(f"{row.failures} of {row.count} {row.label}" for row in others[: MOST_NAMED - 1])
     more = len(others) - (MOST_NAMED - 1)
     return f"{sentence} So are {named}" + (f", and those of {more} more such groups." if more > 0 else ".")
+
+
+def say_rate(row: RateBin) -> str:
+    """Return the rate of a bin in words, with its interval."""
+    low, high = row.interval
+    return f"{say_percent(row.rate)} (95 % interval {say_percent(low)} to {say_percent(high)})"
 
 
 def say_percent(share: float) -> str:

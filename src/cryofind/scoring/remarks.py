@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryofind.scoring.circumstances import wilson_interval
-from cryofind.scoring.rates import Failure, RateTable, say_percent
+from cryofind.scoring.rates import Failure, RateTable, say_percent, say_rate
 from cryofind.scoring.tables import align_row
 
 # A confusion is worth a sentence from this share of a kind's false picks on, by the lower end of its 95 % interval.
@@ -60,7 +60,7 @@ def make_remarks(
     causes_false: Mapping[str, int],
     confusions: Sequence[Confusion],
 ) -> tuple[str, ...]:
-    """Return a sentence each on the missed, on the false picks, on the worst object and on confusions.
+    """Return a sentence each on the missed, on the false picks, on the worst object (if one is) and on confusions.
 
     Parameters
     ----------
@@ -90,10 +90,10 @@ def _say_causes(table: RateTable, causes: Mapping[str, int]) -> str:
 
 def _say_worst(table: RateTable) -> str:
     worst = max(table.bins, key=lambda row: row.rate)
-    if len(table.bins) < 2 or not worst.failures:
+    if all(row.rate == worst.rate for row in table.bins):
         return ""
     what = ("Most missed", "particles") if table.failure == "missed" else ("Most often false", "picks")
-    return f"{what[0]}: {worst.failures} of {worst.count} {what[1]} {worst.label} ({say_percent(worst.rate)})."
+    return f"{what[0]}: {worst.failures} of {worst.count} {what[1]} {worst.label}: {say_rate(worst)}."
 
 
 def _is_frequent(confusion: Confusion) -> bool:

@@ -20,7 +20,7 @@ FloatTriple = tuple[float, float, float]
 LARGEST_ERRORS = 3.0
 LARGEST_SHARE = 0.1
 
-# What a mean offset of about so many voxels usually is.
+# What a mean offset of about so many voxels along all axes usually is.
 _USUAL_CAUSES = {
     0.5: "one side counts from the corner of a voxel, the other from its middle",
     1.0: "one side counts voxels from 1, the other from 0",
@@ -198,7 +198,15 @@ def _say(part: Residual) -> str:
     ]
     what = f" of {part.object}" if part.object else f" in run {part.run}" if part.run else ""
     sentence = f"{part.count} matched picks{what} lie off their particles by {', '.join(shifts)} on average"
-    for voxels, cause in _USUAL_CAUSES.items():
-        if all(abs(abs(part.mean_zyx_angstrom[axis]) / spacing - voxels) < _NEAR for axis in axes):
-            return f"{sentence}, as when {cause}."
-    return f"{sentence}."
+    cause = next((f", as when {cause}" for voxels, cause in _USUAL_CAUSES.items() if _fits(part, voxels)), "")
+    return f"{sentence}{cause}."
+
+
+def _fits(part: Residual, voxels: float) -> bool:
+    """Say whether all three axes are off by so many voxels; those that do not stand out: as far as their errors tell.
+
+    Who counts voxels in another way does so along every axis.
+    """
+    means, errors = (np.array(zyx) / part.spacing_angstrom for zyx in (part.mean_zyx_angstrom, part.error_zyx_angstrom))
+    tolerance = np.where(part.stands_out, _NEAR, np.maximum(_NEAR, LARGEST_ERRORS * errors))
+    return bool((np.abs(np.abs(means) - voxels) < tolerance).all())

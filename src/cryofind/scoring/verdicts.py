@@ -39,7 +39,8 @@ class PickVerdicts:
     verdicts
         `matched`, `false`, or empty for a candidate whose run or object is not scored. A selected candidate is matched
         if the scorer counts it as a hit; of several that hit one particle the best-scored one is (mode `octopi`: all
-        are). One that is not selected is matched if it would find a particle that was missed.
+        are). One that is not selected is matched if it would find a particle that was missed. (In mode `kaggle` a pick
+        that hits two particles makes up for a false one: the scorer's false positives are then fewer.)
     causes
         Of those that are false, one of `FALSE_CAUSES`; else empty.
     nearest_truths

@@ -36,7 +36,8 @@ void main() {{
 }}
 """
 
-SLIDER = "#uicontrol float minimum_score slider(min={low:g}, max={high:g}, step={step:g}, default={threshold:.6f})\n"
+SLIDER = """#uicontrol float minimum_score slider(min={low:.6f}, max={high:.6f}, step={step:g}, default={threshold:.6f})
+"""
 BELOW = "  if (prop_score() < minimum_score) discard;\n"
 
 # A slice cuts an ellipsoid as a disc.
@@ -190,7 +191,8 @@ def _draw_particles(particles: Particles, grid: VoxelGrid, dimensions: Any, *, i
 
 def _draw_slider(scores: NDArray[np.float64], threshold: float) -> str:
     """Return the slider of scores from 0 to 1, or of what other programs give."""
-    low, high = min(0.0, float(scores.min())), max(1.0, float(scores.max()))
+    # Nothing is drawn where the default lies outside of the range, be it by rounding.
+    low, high = min(0.0, threshold, float(scores.min())), max(1.0, threshold, float(scores.max()))
     return SLIDER.format(low=low, high=high, step=(high - low) / 1000, threshold=threshold)
 
 

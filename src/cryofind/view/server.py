@@ -88,7 +88,7 @@ class ViewServer:
     @property
     def name(self) -> str:
         """What addresses call the host."""
-        name = socket.gethostname() if self.host in {"0.0.0.0", "::"} else self.host
+        name = socket.gethostname() if self.host in {"", "0.0.0.0", "::"} else self.host
         return f"[{name}]" if ":" in name else name
 
     @property
@@ -136,6 +136,8 @@ def open_server(host: str = LOOPBACK, port: int = 0, token: str | None = None) -
     from neuroglancer.random_token import make_random_token
     from neuroglancer.server import Server
 
+    # It would log the address, and so the secret, of every request that it cannot answer.
+    logging.getLogger("tornado").setLevel(logging.CRITICAL + 1)
     host = LOOPBACK if host == "localhost" else host
     try:
         _try_to_bind(host, port)

@@ -11,6 +11,7 @@
 
   function startViewer(data) {
     const HALO = "rgba(0, 0, 0, 0.75)", MISSED = "#ff2828";
+    const DENSE = 1500; // marks on a slice from which their outlines would cover it
     const DASHES = { plain: [], matched: [], false: [7, 4], missed: [1.5, 5] };
     const objects = data.objects.map((object, index) => prepare(object, index, data.rule));
     const kinds = { plain: true, matched: true, false: true, missed: true };
@@ -186,7 +187,8 @@
         if (!groups.has(key)) groups.set(key, []);
         groups.get(key).push(mark);
       }
-      for (const marks of groups.values()) stroke(pen, marks);
+      const isDense = view.marks.length > DENSE;
+      for (const marks of groups.values()) stroke(pen, marks, isDense);
       const isPicked = (mark) => picked && mark[4] === picked[4] && mark[5] === picked[5] && mark[3] === picked[3];
       view.marks.filter(isPicked).forEach((mark) => ring(pen, mark[0], mark[1], mark[2] + 6));
       if (place) ring(pen, pixel(view.across, place[view.across], width), pixel(view.down, place[view.down], height), 14);
@@ -197,7 +199,7 @@
       document.body.dataset.drawn = views.reduce((sum, one) => sum + one.marks.length, 0);
     }
 
-    function stroke(pen, marks) {
+    function stroke(pen, marks, isDense) {
       const kind = marks[0][3], color = kind === "missed" ? MISSED : marks[0][4].color;
       const circles = new Path2D(), dots = new Path2D();
       for (const [x, y, radius] of marks) {
@@ -209,10 +211,10 @@
       pen.setLineDash(kind === "missed" ? [] : DASHES[kind]);
       pen.lineWidth = kind === "missed" ? 4.5 : 4;
       pen.strokeStyle = HALO;
-      pen.stroke(circles);
+      if (!isDense || kind === "missed") pen.stroke(circles);
       pen.setLineDash(DASHES[kind]);
       pen.lineCap = kind === "missed" ? "round" : "butt";
-      pen.lineWidth = kind === "missed" ? 3 : 2;
+      pen.lineWidth = kind === "missed" ? 3 : isDense ? 1 : 2;
       pen.strokeStyle = color;
       pen.stroke(circles);
       pen.setLineDash([]);
