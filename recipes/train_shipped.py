@@ -58,7 +58,8 @@ def make_wide(shares: tuple[float, float, float, float, float]) -> tuple[Project
     )
 
 
-CROWDED = str(RECIPES / "simulation" / "crowded.toml")
+SIMULATION = RECIPES / "simulation"
+CROWDED = str(SIMULATION / "crowded.toml")
 PLANS = {
     "czii-sim-small": Plan(
         (
@@ -73,7 +74,7 @@ PLANS = {
         (
             read_set("czii-train", 0.22),
             Project("czii-more", "czii", 106, 8, 0.12),
-            read_set("czii-hard-train", 0.16),
+            Project("between", str(SIMULATION / "between.toml"), 11, 10, 0.16),
             *make_wide((0.22, 0.10, 0.08, 0.05, 0.05)),
             Project("czii-watch", "czii", 105, 1),
         ),

@@ -28,5 +28,5 @@ def describe_picks(picks: Picks) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    golden = {model: describe_picks(pick_phantom(model)) for model in ("czii-sim-small",)}
+    golden = {model: describe_picks(pick_phantom(model)) for model in ("czii-sim", "czii-sim-small")}
     GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")

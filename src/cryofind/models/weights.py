@@ -21,7 +21,7 @@ from cryofind.models.unet import ResidualUNet, build_network, find_heads
 from cryofind.models.widen import can_widen, widen_weights
 
 # What picks when no model is named.
-DEFAULT_MODEL = "czii-sim-small"
+DEFAULT_MODEL = "czii-sim"
 
 StoredType = Literal["bf16", "fp16", "float32"]
 STORED_TYPE: StoredType = "bf16"
