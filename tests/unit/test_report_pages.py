@@ -1,6 +1,7 @@
 """Pages of reports as HTML: what they hold, what they escape, what they cannot load."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -123,6 +124,9 @@ def test_page_loads_nothing_and_says_so_to_the_browser() -> None:
     policies = [tag[1]["content"] for tag in page.tags if tag[1].get("http-equiv") == "Content-Security-Policy"]
     assert policies[0] is not None
     assert "default-src 'none'" in policies[0]
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policies[0]
     for tag, attributes in page.tags:
         for name in ("src", "href", "action", "srcset"):
             target = attributes.get(name) or ""

@@ -1,5 +1,7 @@
-"""Pages from templates: everything that comes from data is escaped, and a page loads nothing but itself."""
+"""Pages from templates: everything that comes from data is escaped, and a page loads and runs nothing but itself."""
 
+import base64
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    script = _read_assets("*.js")
     environment.globals.update(
         version=cryofind.__version__,
         stylesheet=_read_assets("*.css"),
-        script=_read_assets("*.js"),
+        script=script,
+        script_hash=_hash_of_policy(script),
     )
     environment.filters.update(number=format_number, percent=format_percent, share=format_share)
     return environment
@@ -54,6 +58,12 @@ def _environment() -> Environment:
 def _read_assets(pattern: str) -> Markup:
     """Return our own style sheets or scripts, which are not escaped."""
     return Markup("\n".join(path.read_text(encoding="utf-8") for path in sorted(ASSETS.glob(pattern))))
+
+
+def _hash_of_policy(script: str) -> Markup:
+    """Return what names a script in a content security policy: the browser runs this one and no other."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return Markup("sha256-" + base64.b64encode(digest).decode())  # "+" would be escaped
 
 
 def format_number(value: float | None, decimals: int = 3) -> str:
