@@ -208,7 +208,7 @@ def test_the_shipped_demo(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPa
         found = re.search(r"weighted F4: ([0-9.]+)", out)
         assert found is not None
         assert float(found[1]) > 0.5
-    for name in ("picks/picks.csv", "submission.csv", "picks.png"):
+    for name in ("picks/picks.csv", "submission.csv", "picks.png", "report/index.html"):
         assert (tmp_path / "demo" / name).stat().st_size > 0
 
 

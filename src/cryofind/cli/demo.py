@@ -12,9 +12,9 @@ from cryofind.cli import options
 @click.option("--train", is_flag=True, help="Train a small network on simulated tomograms first (about five minutes).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the simulation and the training.")
 def command(out: Path, train: bool, seed: int) -> None:
-    """Simulate a tomogram, pick it with the shipped model, and score it: no data, no GPU, under a minute.
+    """Simulate a tomogram, pick it with the shipped model, score it, and report: no data, no GPU, a minute.
 
-    Leaves the project, picks.csv, submission.csv and a picture of slices with picks drawn on.
+    Leaves the project, picks.csv, submission.csv, a picture of slices with picks, and pages to open in a browser.
     """
     from cryofind.pipeline import run_demo
 

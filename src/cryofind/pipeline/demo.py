@@ -18,6 +18,7 @@ from cryofind.pipeline.loading import load_model
 from cryofind.pipeline.pick import pick_into_folder
 from cryofind.pipeline.picked_runs import PICKS_NAME
 from cryofind.pipeline.records import RECORD_NAME, claim_folder, describe_environment
+from cryofind.pipeline.report import ReportRequest, write_report
 from cryofind.pipeline.scoring import score_paths
 from cryofind.pipeline.simulate import SimulationRequest, simulate_project
 from cryofind.pipeline.train import train_model
@@ -66,13 +67,13 @@ def demo_config(settings: Sequence[str] = ()) -> Config:
 
 
 def run_demo(out: Path, *, train: bool = False, seed: int = 0) -> list[str]:
-    """Simulate a tomogram, pick it with the shipped model, score it; return a summary, a line each.
+    """Simulate a tomogram, pick it with the shipped model, score it, report; return a summary, a line each.
 
     Parameters
     ----------
     out
-        Folder to fill with `project`, `model` (if trained), `picks`, `submission.csv` and `picks.png`; a demo in it is
-        made anew.
+        Folder to fill with `project`, `model` (if trained), `picks`, `report`, `submission.csv` and `picks.png`; a demo
+        in it is made anew.
     train
         Simulate several tomograms of an easier sample, train on some and pick one that was held out instead.
     seed
@@ -85,7 +86,7 @@ def run_demo(out: Path, *, train: bool = False, seed: int = 0) -> list[str]:
     """
     started = time.perf_counter()
     claim_folder(out, MADE_BY)
-    for part in ("project", "model", "picks"):
+    for part in ("project", "model", "picks", "report"):
         shutil.rmtree(out / part, ignore_errors=True)
     write_json(out / RECORD_NAME, {"made_by": MADE_BY, "environment": describe_environment()})
     runs, configuration = _simulate(LEARNT if train else PICKED, out / "project", seed)
@@ -96,10 +97,12 @@ def run_demo(out: Path, *, train: bool = False, seed: int = 0) -> list[str]:
     report = score_paths(out / "picks", configuration)
     submit_picks(out / "picks", out / "submission.csv")
     _draw(configuration, picked, out)
+    pages = write_report(ReportRequest((out / "picks",), out / "report", truth=configuration))
     return [
         _say_what_it_shows(picked, train=train),
         format_score_table(report),
         f"picks: {out / 'picks' / PICKS_NAME}; submission: {out / 'submission.csv'}; picture: {out / 'picks.png'}",
+        f"report, to open in a browser: {pages.index}",
         f"done in {time.perf_counter() - started:.0f} s",
     ]
 
