@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
+from cryofind.config import ScoreConfig
 from cryofind.io import write_tomogram_zarr
+from cryofind.scoring import score
+from cryofind.scoring.match import DISTANCE_FACTORS
 from cryofind.testing import write_phantom_project
 from cryofind.types import Picks
 from tests.browser.conftest import DESKTOP, PHONE, OpenPage
@@ -133,11 +136,60 @@ def test_a_comparison_shows_what_both_picked(picks: Picks, tmp_path: Path, open_
     page.wait_for_selector("body[data-drawn]")
     cells = read_cells(page, '#score tr[data-name="rod"]')
     assert cells["fp"] == str(document["objects"]["rod"]["only_a"])
-    page.locator('li[data-name="ball"] .threshold').fill("1")
+    page.locator('li[data-name="ball"] [data-side="0"] .threshold').fill("1")
     cells = read_cells(page, '#score tr[data-name="ball"]')
     assert (cells["tp"], cells["fn"]) == ("0", str(document["objects"]["ball"]["both"]))
     assert "missed" not in read_texts(page, "#kinds label")[2]
     assert count_pixels(page, BALL.color[:3]) + count_pixels(page, MISSED) > 0
+
+
+def test_sliders_of_a_comparison_move_both_results(tmp_path: Path, open_page: OpenPage) -> None:
+    ours = scatter("TS_1", "ball", 30, seed=1)
+    # All but the first ten are the same particle, scored otherwise; ten more are the other's alone.
+    moved = ours.positions_zyx_angstrom[10:] + 4.0
+    alone = scatter("TS_1", "ball", 10, seed=2).positions_zyx_angstrom
+    scores = np.round(np.random.default_rng(3).random(30), 6)
+    theirs = Picks.build("TS_1", "ball", np.concatenate([moved, alone]), scores=scores)
+    theirs = theirs.selected_above({}, default=0.7)
+    tomograms = [make_tomogram("TS_1")]
+    one = write_result(tmp_path / "one", ours, tomograms=tomograms)
+    other = write_result(tmp_path / "other", theirs, tomograms=tomograms, thresholds={"ball": 0.7})
+    report = write_pages(one, other, out=tmp_path / "pages")
+    (run,) = read_document(report)["runs"]
+    page = open_page(report / run["page"])
+    numbers = run["objects"]["ball"]
+    assert read_counts(page) == (numbers["both"], numbers["only_a"], numbers["only_b"])
+    sliders = [page.locator(f'li[data-name="ball"] [data-side="{side}"] .threshold') for side in (0, 1)]
+    assert [slider.input_value() for slider in sliders] == ["0.5", "0.7"]
+    seen = set()
+    for limits in ((0.5, 0.3), (0.2, 0.3), (0.2, 0.9), (0.9, 0.0)):
+        for slider, limit in zip(sliders, limits, strict=True):
+            slider.fill(str(limit))
+        expected = count_both(ours.selected_above({}, default=limits[0]), theirs.selected_above({}, default=limits[1]))
+        assert read_counts(page) == expected
+        shown = read_texts(page, 'li[data-name="ball"] output.shown')
+        assert shown == [str(expected[0] + expected[1]), str(expected[0] + expected[2])]
+        seen.add(expected)
+    assert len(seen) == 4
+    page.locator("#everything").click()
+    assert read_texts(page, 'li[data-name="ball"] output.shown') == ["30", "30"]
+    page.locator("#reset").click()
+    assert read_counts(page) == (numbers["both"], numbers["only_a"], numbers["only_b"])
+
+
+def read_counts(page: Page) -> tuple[int, int, int]:
+    """Return how many picks both have, only the first, only the second."""
+    cells = read_cells(page, '#score tr[data-name="ball"]')
+    counts = tuple(int(cells[key]) for key in ("tp", "fp", "fn"))
+    assert counts == tuple(int(text) for text in read_texts(page, "#kinds output"))
+    return counts[0], counts[1], counts[2]
+
+
+def count_both(ours: Picks, theirs: Picks) -> tuple[int, int, int]:
+    """Return the same, as the scorer counts in which no pick counts twice."""
+    config = ScoreConfig(mode="one-to-one", distance_factor=DISTANCE_FACTORS["kaggle"])
+    rated = score(ours, theirs.only_selected(), [BALL], config=config, runs=("TS_1",)).objects["ball"]
+    return rated.tp, rated.fp, rated.fn
 
 
 def test_an_input_shows_its_slices_and_what_is_found(tmp_path: Path, open_page: OpenPage) -> None:

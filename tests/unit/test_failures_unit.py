@@ -54,6 +54,11 @@ def test_every_cause_of_failure_is_told() -> None:
     )
 
 
+def test_without_candidates_the_missed_of_all_kinds_take_turns() -> None:
+    truth = place(*(("large", 100 * n, 1) for n in range(3)), ("small", 500, 1), ("small", 600, 1))
+    assert analyse_failures(Picks.empty(), truth, SPECS, {"A": GRID}).missed_rows.tolist() == [0, 3, 1, 4, 2]
+
+
 def test_two_particles_share_a_pick_where_each_pick_counts_once() -> None:
     truth, picks = place(("large", 0, 1), ("large", 60, 1)), place(("large", 20, 0.9))
     assert analyse_failures(picks, truth, SPECS, {}).truths.verdicts.tolist() == ["matched", "matched"]

@@ -228,6 +228,27 @@ def test_too_many_candidates_are_cut_by_score_and_the_slider_ends_there() -> Non
     assert limit_marks([marks], 100)[0] is marks
 
 
+def test_candidates_of_two_results_are_cut_alike_and_their_pairs_renumbered() -> None:
+    scores, rising = np.linspace(0.0, 0.9, 10), np.arange(30.0).reshape(10, 3)
+    other = make_marks(positions_zyx_angstrom=rising, scores=scores[::-1], selected=scores[::-1] >= 0.85)
+    marks = make_marks(
+        positions_zyx_angstrom=rising,
+        scores=scores,
+        selected=scores >= 0.85,
+        truth_zyx_angstrom=rising,
+        pairs=np.array([[9, 0], [8, 3], [7, 9], [0, 1]]),
+        other=other,
+    )
+    (cut,) = limit_marks([marks], 10)
+    assert cut.other is not None
+    assert cut.truth_zyx_angstrom is not None
+    assert cut.pairs is not None
+    np.testing.assert_array_equal(cut.scores, scores[5:])
+    np.testing.assert_array_equal(cut.truth_zyx_angstrom, rising[:5])
+    np.testing.assert_array_equal(cut.pairs, [[4, 0], [3, 3]])
+    assert (cut.left_out, cut.other.left_out) == (5, 5)
+
+
 def test_first_threshold_is_the_lowest_selected_score_unless_stated() -> None:
     assert make_marks().first_threshold == 0.5
     assert make_marks(threshold=None).first_threshold == 0.6

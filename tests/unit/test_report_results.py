@@ -16,6 +16,7 @@ from cryofind.io import open_project, write_mrc, write_picks_overlay, write_tomo
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.picked_runs import Record
 from cryofind.pipeline.report import ReportRequest, write_report
+from cryofind.pipeline.report_differences import list_differences
 from cryofind.pipeline.report_truth import find_project
 from cryofind.testing import write_phantom_project
 from cryofind.types import Picks, VoxelGrid
@@ -442,6 +443,34 @@ def test_comparison_counts_what_both_have(folder: Path, picks: Picks, tmp_path: 
     assert document["objects"]["ball"]["only_a"] == lost
     assert page.data()["words"] == {"matched": "both", "false": "only result", "missed": "only other"}
     assert ["thresholds.rod", "0.4", "0.2"] in document["differences"]
+
+
+def test_comparison_holds_the_candidates_of_both(folder: Path, picks: Picks, tmp_path: Path) -> None:
+    theirs = picks.where(picks.objects == "rod").selected_above({"rod": 0.2})
+    other = write_result(
+        tmp_path / "other", theirs, tomograms=[make_tomogram(run) for run in RUNS], thresholds={"rod": 0.2}
+    )
+    out, document = report(folder, other, out=tmp_path / "pages")
+    page, numbers = open_page(out, document, "TS_1")
+    ball, rod = page.data()["objects"]
+    assert (ball["other"]["scores"], ball["other"]["selected"]) == ([], "")
+    expected = theirs.of_run("TS_1")
+    assert rod["other"]["scores"] == expected.scores.tolist()
+    assert rod["other"]["selected"].count("1") == expected.selected.sum() > rod["selected"].count("1")
+    assert (rod["threshold"], rod["other"]["threshold"]) == (0.4, 0.2)
+    assert len(rod["truth"][0]) == len(expected)
+    both, alone = rod["selected"].count("1"), int(expected.selected.sum())
+    assert numbers["objects"]["rod"] | {"both": both, "only_a": 0, "only_b": alone - both} == numbers["objects"]["rod"]
+
+
+def test_differences_have_as_many_digits_as_tell_them_apart() -> None:
+    one = {"thresholds": {"a": 0.12345678901234567, "b": 0.123456, "c": 0.5}, "config": {"x": [1.23456, 2]}}
+    other = {"thresholds": {"a": 0.3, "b": 0.123457, "c": 0.5}, "config": {"x": None}}
+    assert list_differences(one, other) == [
+        ("config.x", "[1.235, 2]", "None"),
+        ("thresholds.a", "0.1235", "0.3"),
+        ("thresholds.b", "0.123456", "0.123457"),
+    ]
 
 
 def test_comparison_has_both_scores(folder: Path, picks: Picks, truth: Picks, tmp_path: Path) -> None:

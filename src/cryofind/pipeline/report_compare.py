@@ -10,6 +10,7 @@ from cryofind.config import ScoreConfig
 from cryofind.errors import PicksError
 from cryofind.pipeline.points import PointSource, find_result, read_points
 from cryofind.pipeline.report import INDEX_NAME, ReportRequest, choose_jobs, make_pages, score_config
+from cryofind.pipeline.report_differences import list_differences
 from cryofind.pipeline.report_picks import plan_runs
 from cryofind.pipeline.report_rows import describe_result
 from cryofind.pipeline.report_run import write_run_page
@@ -75,7 +76,7 @@ def fill_comparison(request: ReportRequest, folder: Path) -> Record:
         "objects": _sum_objects(runs, tasks[0].specs, scores),
         "scores": {name: None if report is None else report.to_dict() for name, report in scores.items()},
         "runs": [_with_scores(run, scores) for run in runs],
-        "differences": _list_differences(one.source.record, other.source.record),
+        "differences": list_differences(one.source.record, other.source.record),
     }
     write_text(folder / INDEX_NAME, render_summary(_summarise(one, other, document)))
     return document
@@ -104,10 +105,11 @@ def _read_sides(request: ReportRequest, config: ScoreConfig) -> tuple[Side, Side
 
 
 def _plan(one: Side, other: Side, shared: Sequence[str], config: ScoreConfig) -> list[RunTask]:
-    """Return the tasks of the first result, with the selected picks of the second in the place of a truth."""
+    """Return the tasks of the first result, with the candidates of the second in the place of a truth."""
     known = {spec.name for spec in one.source.objects}
     specs = (*one.source.objects, *(spec for spec in other.source.objects if spec.name not in known))
     words = Words("both", f"only {one.name}", f"only {other.name}")
+    theirs = {task.run: task for task in plan_runs(other.source, None, config)}
     tasks = []
     for task in plan_runs(one.source, None, config):
         if task.run not in shared:
@@ -116,21 +118,22 @@ def _plan(one: Side, other: Side, shared: Sequence[str], config: ScoreConfig) ->
             replace(
                 task,
                 specs=specs,
-                truth=other.source.picks.of_run(task.run).only_selected(),
+                truth=theirs[task.run].picks,
+                truth_thresholds=theirs[task.run].thresholds,
                 words=words,
+                results=(one.name, other.name),
                 is_score=False,
-                warnings=_compare_tomograms(task, other),
-                provenance=(("circles and sliders", f"picks of {one.name}; those of {other.name} as selected"),),
+                warnings=_compare_tomograms(task, theirs[task.run], other.name),
+                provenance=(("circles of both", f"stand where {one.name} has its pick"),),
                 extra_sections=_show_scores(task.run, one, other, config),
             )
         )
     return tasks
 
 
-def _compare_tomograms(task: RunTask, other: Side) -> tuple[str, ...]:
-    record = next(record for record in other.source.record["runs"] if record["run"] == task.run)
-    ours, theirs = (one.get("key", {}).get("volume_sha256") for one in (task.record, record))
-    return () if ours == theirs else (f"{other.name} was picked from another tomogram of this run",)
+def _compare_tomograms(task: RunTask, other: RunTask, name: str) -> tuple[str, ...]:
+    ours, theirs = (one.record.get("key", {}).get("volume_sha256") for one in (task, other))
+    return () if ours == theirs else (f"{name} was picked from another tomogram of this run",)
 
 
 def _score_shared(side: Side, runs: Sequence[str], config: ScoreConfig) -> ScoreReport | None:
@@ -213,29 +216,6 @@ def _warn(one: Side, other: Side, shared: Sequence[str]) -> list[str]:
         if rest:
             lines.append(f"only {side.name} has {len(rest)} more tomograms, which are left out: {', '.join(rest[:5])}")
     return lines
-
-
-def _list_differences(one: Record, other: Record) -> list[tuple[str, str, str]]:
-    """Return the settings in which two results differ: name, of the first, of the second."""
-    first, second = _flatten(_settings_of(one)), _flatten(_settings_of(other))
-    names = [*first, *(name for name in second if name not in first)]
-    pairs = [(name, first.get(name, "-"), second.get(name, "-")) for name in names]
-    return [pair for pair in pairs if pair[1] != pair[2]]
-
-
-def _settings_of(record: Record) -> Record:
-    models = {str(number): model["sha256"] for number, model in enumerate(record.get("models", []), start=1)}
-    keys = ("config", "thresholds", "engine")
-    return {"model": models, **{key: record.get(key, {}) for key in keys}}
-
-
-def _flatten(document: Any, name: str = "") -> dict[str, str]:
-    if not isinstance(document, Mapping):
-        return {name: str(document)}
-    flat: dict[str, str] = {}
-    for key, value in document.items():
-        flat |= _flatten(value, f"{name}.{key}" if name else str(key))
-    return flat
 
 
 def _summarise(one: Side, other: Side, document: Record) -> SummaryContent:

@@ -64,6 +64,7 @@ def write_run_page(task: RunTask, out: Path) -> RunOutcome:
         f_beta=None if report is None else report.f_beta,
         expected=_describe_trust(task),
         words=task.words,
+        results=task.results,
         warnings=(*task.warnings, *_warn(task, sight, outside)),
         sections=(*task.extra_sections, *_build_sections(task, explained, sight.gallery)),
         provenance=_describe_run(task, sight.voxels),

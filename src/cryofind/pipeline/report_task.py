@@ -1,7 +1,7 @@
 """What one tomogram's page is made from, and its picks as marks and numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from cryofind.config import ScoreConfig
 from cryofind.io import TomogramEntry
-from cryofind.report.colors import choose_colors
+from cryofind.report.colors import Rgb, choose_colors
 from cryofind.report.marks import ObjectMarks
 from cryofind.report.tomogram_page import Facts, Section, Words
 from cryofind.scoring import match_candidates
@@ -43,11 +43,15 @@ class RunTask:
     record
         What `run.json` says of the run; empty without one.
     truth
-        True picks of the run (or the other result's picks); None without.
+        True picks of the run (or the other result's candidates); None without.
+    truth_thresholds
+        As `thresholds`, of the other result.
     config
         How picks are compared.
     words
         What the verdicts are called.
+    results
+        Names of the two results where two are compared; empty else.
     is_score
         Whether the comparison is with a truth.
     warnings
@@ -69,8 +73,10 @@ class RunTask:
     thresholds: dict[str, float]
     record: Record
     truth: Picks | None = None
+    truth_thresholds: dict[str, float] = field(default_factory=dict)
     config: ScoreConfig = field(default_factory=ScoreConfig)
     words: Words = field(default_factory=Words)
+    results: tuple[str, ...] = ()
     is_score: bool = True
     warnings: tuple[str, ...] = ()
     provenance: Facts = ()
@@ -98,28 +104,37 @@ def build_marks(task: RunTask, report: ScoreReport | None) -> tuple[ObjectMarks,
     for spec in particles:
         candidates = task.picks.of_object(spec.name)
         match = matches.get(spec.name)
-        truth = None if task.truth is None else task.truth.of_object(spec.name).positions_zyx_angstrom
+        truths = None if task.truth is None else task.truth.of_object(spec.name)
         # As in the score: without a true particle of its kind a pick is neither right nor wrong.
-        is_judged = truth is not None and (len(truth) > 0 or not task.is_score)
+        is_judged = truths is not None and (len(truths) > 0 or not task.is_score)
         pairs = np.zeros((0, 2), np.int64)
         if match is not None:
             order = np.lexsort((match.distances_angstrom, -match.scores[match.pairs[:, 0]]))
             pairs = match.pairs[order]
-        marks.append(
-            ObjectMarks(
-                spec.name,
-                spec.particle_radius_angstrom,
-                colors[spec.name],
-                weights.get(spec.name, 0.0),
-                _single_threshold(candidates, task.thresholds.get(spec.name)),
-                candidates.positions_zyx_angstrom,
-                candidates.scores,
-                candidates.selected,
-                truth if is_judged else None,
-                pairs if is_judged else None,
-            )
-        )
+        color, weight = colors[spec.name], weights.get(spec.name, 0.0)
+        own = _mark(spec, candidates, task.thresholds, color, weight)
+        if truths is not None and is_judged:
+            own = replace(own, truth_zyx_angstrom=truths.positions_zyx_angstrom, pairs=pairs)
+            if not task.is_score:
+                own = replace(own, other=_mark(spec, truths, task.truth_thresholds, color, weight))
+        marks.append(own)
     return tuple(marks)
+
+
+def _mark(
+    spec: ParticleSpec, candidates: Picks, thresholds: dict[str, float], color: Rgb, weight: float
+) -> ObjectMarks:
+    """Return the candidates of an object, with nothing to compare them with."""
+    return ObjectMarks(
+        spec.name,
+        spec.particle_radius_angstrom,
+        color,
+        weight,
+        _single_threshold(candidates, thresholds.get(spec.name)),
+        candidates.positions_zyx_angstrom,
+        candidates.scores,
+        candidates.selected,
+    )
 
 
 def _reach_rule(task: RunTask) -> ScoreConfig:
@@ -146,7 +161,7 @@ def number_objects(
     numbers = {}
     for one in marks:
         rated = None if report is None else report.objects.get(one.name)
-        picks, true = int(one.selected.sum()), None if task.truth is None else len(task.truth.of_object(one.name))
+        picks = int(one.selected.sum())
         expected = known.get(one.name)
         numbers[one.name] = {
             "candidates": len(one.scores),
@@ -156,19 +171,20 @@ def number_objects(
             "expected_text": _describe_expected(expected),
         }
         if task.truth is not None and task.is_score:
+            true = len(task.truth.of_object(one.name))
             numbers[one.name] |= {"true": true, "score": None if rated is None else rated.to_dict()}
-        elif task.truth is not None and true is not None:
+        elif one.other is not None:
             both = count_shared(one)
-            numbers[one.name] |= {"both": both, "only_a": picks - both, "only_b": true - both}
+            numbers[one.name] |= {"both": both, "only_a": picks - both, "only_b": int(one.other.selected.sum()) - both}
     return numbers
 
 
 def count_shared(marks: ObjectMarks) -> int:
     """Return how many selected picks can be paired with one of the other result each, no pick twice."""
-    if marks.pairs is None or marks.truth_zyx_angstrom is None or not len(marks.pairs):
+    if marks.pairs is None or marks.other is None or not len(marks.pairs):
         return 0
-    pairs = marks.pairs[marks.selected[marks.pairs[:, 0]]]
-    shape = len(marks.scores), len(marks.truth_zyx_angstrom)
+    pairs = marks.pairs[marks.selected[marks.pairs[:, 0]] & marks.other.selected[marks.pairs[:, 1]]]
+    shape = len(marks.scores), len(marks.other.scores)
     graph = csr_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=shape)
     return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
 

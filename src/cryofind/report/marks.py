@@ -1,7 +1,7 @@
 """Picks as a page's script gets them: columns of numbers for each object, and which particle each is in reach of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,13 @@ class ObjectMarks:
     selected
         Shape (N,): those that the result selects.
     truth_zyx_angstrom
-        Centres of the M true particles, shape (M, 3); None without a truth.
+        Centres of the M true particles (or of the other result's candidates), shape (M, 3); None without a truth.
     pairs
         Candidates and particles in reach of each other, shape (P, 2), the best pairs first.
     left_out
         How many more candidates there were.
+    other
+        The other result's candidates, where two are compared: those that stand in the place of a truth.
     """
 
     name: str
@@ -56,33 +58,48 @@ class ObjectMarks:
     truth_zyx_angstrom: Floats | None = None
     pairs: NDArray[np.int64] | None = None
     left_out: int = 0
+    other: "ObjectMarks | None" = None
 
-    def limited_to(self, count: int) -> "ObjectMarks":
-        """Return the marks with the selected candidates and, up to `count` in all, the best-scored others."""
-        if len(self.scores) <= count:
-            return self
+    @property
+    def sides(self) -> tuple["ObjectMarks", ...]:
+        """The marks of every result: these, and where two are compared the other's."""
+        return (self,) if self.other is None else (self, self.other)
+
+    def limited_to(self, share: float) -> "ObjectMarks":
+        """Return the marks with the selected candidates and, up to a share of all, the best-scored others."""
+        kept = self._choose(share)
+        marks = self._keep(kept)
+        pairs = self._renumber(self.pairs, 0, kept)
+        if self.other is None:
+            return replace(marks, pairs=pairs)
+        kept_other = self.other._choose(share)
+        other = self.other._keep(kept_other)
+        pairs = self._renumber(pairs, 1, kept_other)
+        return replace(marks, pairs=pairs, other=other, truth_zyx_angstrom=other.positions_zyx_angstrom)
+
+    def _choose(self, share: float) -> NDArray[np.int64]:
         others = np.flatnonzero(~self.selected)
-        room = max(0, count - int(self.selected.sum()))
+        room = max(0, int(share * len(self.scores)) - int(self.selected.sum()))
         best = others[np.argsort(-self.scores[others], kind="stable")[:room]]
-        kept = np.sort(np.concatenate([np.flatnonzero(self.selected), best]))
-        new_index = np.full(len(self.scores), -1)
-        new_index[kept] = np.arange(len(kept))
-        pairs = self.pairs
-        if pairs is not None:
-            pairs = np.stack([new_index[pairs[:, 0]], pairs[:, 1]], axis=1)[new_index[pairs[:, 0]] >= 0]
-        return ObjectMarks(
-            self.name,
-            self.radius_angstrom,
-            self.color,
-            self.weight,
-            self.threshold,
-            self.positions_zyx_angstrom[kept],
-            self.scores[kept],
-            self.selected[kept],
-            self.truth_zyx_angstrom,
-            pairs,
-            len(self.scores) - len(kept),
+        return np.sort(np.concatenate([np.flatnonzero(self.selected), best]))
+
+    def _keep(self, kept: NDArray[np.int64]) -> "ObjectMarks":
+        return replace(
+            self,
+            positions_zyx_angstrom=self.positions_zyx_angstrom[kept],
+            scores=self.scores[kept],
+            selected=self.selected[kept],
+            left_out=len(self.scores) - len(kept),
         )
+
+    @staticmethod
+    def _renumber(pairs: NDArray[np.int64] | None, column: int, kept: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return the pairs whose number in a column is kept (ascending), with its place among the kept."""
+        if pairs is None:
+            return None
+        pairs = pairs[np.isin(pairs[:, column], kept)]
+        numbers = np.searchsorted(kept, pairs[:, column])
+        return np.stack([numbers, pairs[:, 1]] if column == 0 else [pairs[:, 0], numbers], axis=1)
 
     @property
     def has_scores(self) -> bool:
@@ -111,24 +128,32 @@ class ObjectMarks:
             "radius": self.radius_angstrom,
             "color": format_color(self.color),
             "weight": self.weight,
-            "threshold": round(self.first_threshold, 6),
-            "lowest": round(self.lowest, 6),
+            **self._choice_as_data(),
             "zyx": _columns(self.positions_zyx_angstrom),
-            "scores": np.round(self.scores, 6).tolist(),
-            "selected": "".join("1" if is_selected else "0" for is_selected in self.selected),
         }
         if self.truth_zyx_angstrom is not None and self.pairs is not None:
             data["truth"] = _columns(self.truth_zyx_angstrom)
             data["pairs"] = self.pairs.ravel().tolist()
+        if self.other is not None:
+            data["other"] = self.other._choice_as_data()
         return data
+
+    def _choice_as_data(self) -> dict[str, Any]:
+        """Return what a slider chooses by."""
+        return {
+            "threshold": round(self.first_threshold, 6),
+            "lowest": round(self.lowest, 6),
+            "scores": np.round(self.scores, 6).tolist(),
+            "selected": "".join("1" if is_selected else "0" for is_selected in self.selected),
+        }
 
 
 def limit_marks(objects: Sequence[ObjectMarks], most: int = MAX_CANDIDATES) -> tuple[ObjectMarks, ...]:
     """Return the marks of a page with at most about `most` candidates, shared out by how many each object has."""
-    total = sum(len(marks.scores) for marks in objects)
+    total = sum(len(side.scores) for marks in objects for side in marks.sides)
     if total <= most:
         return tuple(objects)
-    return tuple(marks.limited_to(int(most * len(marks.scores) / total)) for marks in objects)
+    return tuple(marks.limited_to(most / total) for marks in objects)
 
 
 def _columns(positions_zyx_angstrom: Floats) -> list[list[float]]:

@@ -155,6 +155,8 @@ class TomogramContent:
         What to expect of the picks without a truth, in a line; empty where nothing is known.
     words
         Names of the three kinds of marks.
+    results
+        Names of the two results where two are compared, as sliders are labelled; empty else.
     warnings
         What to know before the numbers are believed.
     sections
@@ -175,6 +177,7 @@ class TomogramContent:
     f_beta: float | None = None
     expected: str = ""
     words: Words = Words()
+    results: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sections: Sequence[Section] = ()
     provenance: Facts = ()
@@ -183,7 +186,7 @@ class TomogramContent:
 
 def render_tomogram(content: TomogramContent) -> str:
     """Return the page of a tomogram."""
-    left_out = sum(marks.left_out for marks in content.objects)
+    left_out = sum(side.left_out for marks in content.objects for side in marks.sides)
     return render_page(
         "tomogram.html.j2", content=content, data=_build_data(content), left_out=left_out, stacks=_name_stacks(content)
     )

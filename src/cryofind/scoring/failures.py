@@ -43,7 +43,8 @@ class FailureAnalysis:
     false_rows
         Rows of the selected picks that are false, the highest score first.
     missed_rows
-        Rows of the particles that were missed, those farthest from any candidate (in radii) first.
+        Rows of the particles that were missed, those farthest from any candidate (in radii) first; of equals, as all
+        are without any candidate, the kinds in turns.
     confusions
         Which kinds are taken for which, the most frequent first.
     tables
@@ -204,7 +205,15 @@ def _order_missed(truth: Picks, truths: TruthVerdicts, specs: Sequence[ParticleS
     rows = np.flatnonzero(truths.verdicts == MISSED)
     radius_of = {spec.name: spec.particle_radius_angstrom for spec in specs if spec.is_particle}
     radii = np.array([radius_of[name] for name in truth.objects[rows].tolist()])
-    return rows[np.argsort(-truths.nearest_distances_angstrom[rows] / radii, kind="stable")]
+    return rows[np.lexsort((_count_turns(truth.objects[rows]), -truths.nearest_distances_angstrom[rows] / radii))]
+
+
+def _count_turns(names: NDArray[np.str_]) -> Ints:
+    """Return for each name how often it came before."""
+    turns = np.zeros(len(names), np.int64)
+    for name in np.unique(names):
+        turns[names == name] = np.arange(np.count_nonzero(names == name))
+    return turns
 
 
 def _count_causes(causes: NDArray[np.str_], known: Sequence[str]) -> dict[str, int]:

@@ -18,36 +18,50 @@
     const views = all(".view").map((figure) => prepareView(figure, data));
     let picked = null, place = null;
 
-    function prepare(object, index, rule) {
-      return {
-        ...object,
+    function prepare(part, index, rule) {
+      const row = find(`#objects [data-object="${index}"]`);
+      const object = {
+        ...prepareSide(part, row, 0),
         index,
-        count: object.scores.length,
+        count: part.scores.length,
         isOn: true,
-        isFirst: true, // as the result selects, whatever the slider says
-        limit: object.threshold,
-        shown: new Uint8Array(object.scores.length),
-        isMatched: new Uint8Array(object.scores.length),
-        isFound: new Uint8Array(object.truth ? object.truth[0].length : 0),
-        row: find(`#objects [data-object="${index}"]`),
+        isMatched: new Uint8Array(part.scores.length),
+        isFound: new Uint8Array(part.truth ? part.truth[0].length : 0),
+        row,
         cells: find(`#score tr[data-object="${index}"]`),
         rule,
       };
+      // Of two results the second's picks are the truth of the page, and have a slider of their own.
+      if (part.other) object.other = prepareSide(part.other, row, 1);
+      object.sides = object.other ? [object, object.other] : [object];
+      return object;
     }
+
+    function prepareSide(part, row, number) {
+      return {
+        ...part,
+        isFirst: true, // as the result selects, whatever the slider says
+        limit: part.threshold,
+        shown: new Uint8Array(part.scores.length),
+        box: row && find(`[data-side="${number}"]`, row),
+      };
+    }
+
+    const total = (flags) => flags.reduce((sum, one) => sum + one, 0);
+    const isThere = (object, particle) => !object.other || object.other.shown[particle] === 1;
 
     // ---- which picks are shown, and what they are ----
     function judge(object) {
-      const { scores, shown, isMatched, isFound, pairs, rule } = object;
-      for (let i = 0; i < object.count; i++) {
-        shown[i] = (object.isFirst ? object.selected[i] === "1" : scores[i] >= object.limit) ? 1 : 0;
+      const { isMatched, isFound, pairs, rule } = object;
+      for (const { scores, shown, selected, isFirst, limit } of object.sides) {
+        for (let i = 0; i < shown.length; i++) shown[i] = (isFirst ? selected[i] === "1" : scores[i] >= limit) ? 1 : 0;
       }
       isMatched.fill(0);
       isFound.fill(0);
       let hits = 0;
       if (rule && pairs) hits = rule.mode === "one-to-one" ? assign(object) : reach(object, rule.mode === "octopi");
-      const picks = shown.reduce((sum, one) => sum + one, 0);
-      const found = isFound.reduce((sum, one) => sum + one, 0);
-      const counts = { picks, tp: hits, fp: picks - hits, fn: isFound.length - found };
+      const picks = total(object.shown), present = object.other ? total(object.other.shown) : isFound.length;
+      const counts = { picks, tp: hits, fp: picks - hits, fn: present - total(isFound) };
       const { tp, fp, fn } = counts;
       counts.precision = tp + fp > 0 ? tp / (tp + fp) : 0;
       counts.recall = tp + fn > 0 ? tp / (tp + fn) : 0;
@@ -75,7 +89,7 @@
       const { pairs, shown, isMatched, isFound } = object;
       const near = new Map(), order = [], taker = new Map();
       for (let i = 0; i < pairs.length; i += 2) {
-        if (!shown[pairs[i]]) continue;
+        if (!shown[pairs[i]] || !isThere(object, pairs[i + 1])) continue;
         if (!near.has(pairs[i])) { near.set(pairs[i], []); order.push(pairs[i]); }
         near.get(pairs[i]).push(pairs[i + 1]);
       }
@@ -98,14 +112,14 @@
       let weighted = 0;
       const sums = { matched: 0, false: 0, missed: 0 };
       for (const object of objects) {
-        const { counts, cells, row } = object;
-        put(row, ".shown", counts.picks);
+        const { counts, cells } = object;
+        for (const side of object.sides) put(side.box, ".shown", total(side.shown));
         put(cells, ".shown", counts.picks);
         for (const field of ["tp", "fp", "fn"]) put(cells, `.${field}`, counts[field]);
         for (const field of ["precision", "recall", "f"]) put(cells, `.${field}`, counts[field].toFixed(4));
         if (!data.rule || !object.truth) continue;
         weighted += object.weight * counts.f;
-        const matched = object.isMatched.reduce((sum, one) => sum + one, 0);
+        const matched = total(object.isMatched);
         sums.matched += matched;
         sums.false += counts.picks - matched;
         sums.missed += counts.fn;
@@ -164,7 +178,9 @@
           if (object.shown[i] && kinds[kind]) add(object, object.zyx, i, kind);
         }
         if (isCompared && kinds.missed) {
-          for (let i = 0; i < object.isFound.length; i++) if (!object.isFound[i]) add(object, object.truth, i, "missed");
+          for (let i = 0; i < object.isFound.length; i++) {
+            if (!object.isFound[i] && isThere(object, i)) add(object, object.truth, i, "missed");
+          }
         }
       }
       return marks;
@@ -250,10 +266,10 @@
     }
 
     function describe([, , , kind, object, i]) {
-      const columns = kind === "missed" ? object.truth : object.zyx;
+      const columns = kind === "missed" ? object.truth : object.zyx, side = kind === "missed" ? object.other : object;
       const where = [2, 1, 0].map((axis) => `${"zyx"[axis]} ${columns[axis][i].toFixed(0)}`).join(", ");
       const what = kind === "plain" ? "" : `${data.words[kind]}, `;
-      const score = kind === "missed" ? "" : `score ${object.scores[i].toFixed(3)}, `;
+      const score = side ? `score ${side.scores[i].toFixed(3)}, ` : "";
       return `${object.name}: ${what}${score}${where} Å`;
     }
 
@@ -281,20 +297,20 @@
       views.forEach(draw);
     }
 
-    function setLimit(object, limit, isFirst) {
-      object.limit = limit;
-      object.isFirst = isFirst;
-      const slider = find(".threshold", object.row), exact = find(".exact", object.row);
+    function setLimit(side, limit, isFirst) {
+      side.limit = limit;
+      side.isFirst = isFirst;
+      const slider = find(".threshold", side.box), exact = find(".exact", side.box);
       if (!slider) return;
       if (document.activeElement !== exact || isFirst) exact.value = limit.toFixed(3);
       slider.value = limit;
       slider.setAttribute("aria-valuetext", `${limit.toFixed(3)}: ${isFirst ? "as picked" : "changed"}`);
     }
 
-    function moveTo(object, text) {
+    function moveTo(side, text) {
       const limit = parseFloat(text);
       if (Number.isNaN(limit)) return;
-      setLimit(object, Math.min(1, Math.max(object.lowest, limit)), false);
+      setLimit(side, Math.min(1, Math.max(side.lowest, limit)), false);
       update();
     }
 
@@ -304,10 +320,12 @@
         object.isOn = event.target.checked;
         views.forEach(draw);
       });
-      for (const input of all(".threshold, .exact", object.row)) {
-        input.addEventListener("input", (event) => moveTo(object, event.target.value));
+      for (const side of object.sides) {
+        for (const input of all(".threshold, .exact", side.box)) {
+          input.addEventListener("input", (event) => moveTo(side, event.target.value));
+        }
+        setLimit(side, side.threshold, true);
       }
-      setLimit(object, object.threshold, true);
     }
     const onClick = (id, act) => { const button = document.getElementById(id); if (button) button.addEventListener("click", act); };
     const switchAll = (isOn) => {
@@ -321,8 +339,9 @@
       item.addEventListener("click", go);
       item.addEventListener("keydown", (event) => { if (event.key === "Enter") go(); });
     });
-    onClick("reset", () => { objects.forEach((object) => setLimit(object, object.threshold, true)); update(); });
-    onClick("everything", () => { objects.forEach((object) => setLimit(object, object.lowest, false)); update(); });
+    const sides = objects.flatMap((object) => object.sides);
+    onClick("reset", () => { sides.forEach((side) => setLimit(side, side.threshold, true)); update(); });
+    onClick("everything", () => { sides.forEach((side) => setLimit(side, side.lowest, false)); update(); });
     onClick("all-on", () => switchAll(true));
     onClick("all-off", () => switchAll(false));
     all(".kind").forEach((box) => box.addEventListener("change", () => { kinds[box.dataset.kind] = box.checked; views.forEach(draw); }));
