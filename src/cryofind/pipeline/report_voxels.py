@@ -1,7 +1,6 @@
 """The voxels of a report: read once, and only what is shown where the whole is too large."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,13 @@ from cryofind.errors import TomogramError
 from cryofind.io import TomogramEntry, TomogramSource, open_source
 from cryofind.io.tomograms import is_mrc
 from cryofind.memory import read_free_bytes
+from cryofind.report.averages import ReadBox
 from cryofind.report.slabs import XY_SLABS, XZ_SLABS, PictureStack, average_planes, draw_stack, plan_slabs
 from cryofind.types import VoxelGrid
 from cryofind.types.grid import IntTriple
 
 # Of the free memory that one tomogram may take; a larger one is read box by box.
 MEMORY_SHARE = 0.3
-
-ReadBox = Callable[[IntTriple, IntTriple], NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
