@@ -151,8 +151,8 @@ def read_unseen(picker: Picker, path: Path, runs: Sequence[str]) -> Iterator[tup
         If there is none.
     """
     project, selection = open_project(path), InputSelection(runs=tuple(runs))
-    entries = choose_annotated(project, selection, preferred_flavours=picker.card.flavours)
-    for number, entry in enumerate(entries):
+    entries = choose_annotated([project], selection, preferred_flavours=picker.card.flavours)
+    for number, (_, entry) in enumerate(entries):
         tomogram, truth = read_annotated(project, entry, selection)
         if is_seen(remember_run(tomogram, truth, role="tune"), picker.seen_runs):
             raise InSampleError(f"{path}: run {entry.run}", "is one that the model has seen", "leave it out")

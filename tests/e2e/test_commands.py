@@ -1,6 +1,7 @@
 """Every command on a tiny project, as a user types it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,25 @@ def test_tune_writes_a_new_model_and_refuses_seen_runs(project: Path, model: Pat
     assert "threshold" in out
     card = json.loads((tmp_path / "b" / "model.json").read_text())
     assert {"run": "P_4", "role": "tune"}.items() <= card["training_runs"][-1].items()
+
+
+def test_tune_takes_runs_of_several_projects(project: Path, model: Path, tmp_path: Path, run: Run) -> None:
+    other = copy_project(project, tmp_path / "other")
+    for name in ("P_1", "P_2", "P_3"):
+        shutil.rmtree(other.parent / "ExperimentRuns" / name)
+    (other.parent / "ExperimentRuns" / "P_4").rename(other.parent / "ExperimentRuns" / "Q_4")
+    tune = ("tune", project, other, "--model", model, "--set", "tune.min_picks=1", "--in-sample")
+    code, _, err = run(*tune, "--out", tmp_path / "both", "--run", "P_3", "--run", "Q_4")
+    assert code == 0, err
+    card = json.loads((tmp_path / "both" / "model.json").read_text())
+    assert [(seen["run"], seen["role"]) for seen in card["training_runs"][-2:]] == [("P_3", "tune"), ("Q_4", "tune")]
+    (other.parent / "ExperimentRuns" / "Q_4").rename(other.parent / "ExperimentRuns" / "P_4")
+    code, _, err = run(*tune, "--out", tmp_path / "clash")
+    assert code == 2
+    assert "run P_4: stands in" in err
+    code, _, err = run(*tune, "--out", tmp_path / "absent", "--run", "P_9")
+    assert code == 2
+    assert "P_9" in err
 
 
 def test_folds_leave_an_ensemble_and_out_of_fold_picks(project: Path, tmp_path: Path, run: Run) -> None:

@@ -10,7 +10,7 @@ from cryofind.cli.imports import without_collection
 
 
 @click.command()
-@click.argument("project", type=options.PATH)
+@click.argument("projects", nargs=-1, required=True, type=options.PATH)
 @click.option("--model", "models", multiple=True, required=True, help="Model name or folder; several: an ensemble.")
 @click.option("--soup", is_flag=True, help="Average the weights of several models into one, as fast as each.")
 @click.option("--out", required=True, type=options.PATH, help="Folder of the tuned model.")
@@ -22,7 +22,7 @@ from cryofind.cli.imports import without_collection
 @options.in_sample
 @options.settings
 def command(
-    project: Path,
+    projects: tuple[Path, ...],
     models: tuple[str, ...],
     soup: bool,
     out: Path,
@@ -30,10 +30,11 @@ def command(
     settings: tuple[str, ...],
     **chosen: Any,
 ) -> None:
-    """Set a model's thresholds and calibration from annotated runs of PROJECT that it never saw.
+    """Set a model's thresholds and calibration from annotated runs of PROJECTS that it never saw.
 
-    The models themselves stay as they are: the result is a new folder. With --soup they should have been fine-tuned
-    from the same model (train --init).
+    Runs of several kinds, from several projects, give thresholds that hold on more than one kind. The models
+    themselves stay as they are: the result is a new folder. With --soup they should have been fine-tuned from the
+    same model (train --init).
     """
     with without_collection():
         from cryofind.pipeline import average_models, load_model, tune_model
@@ -42,5 +43,5 @@ def command(
     picker = load_model(*models, settings=settings)
     if soup:
         picker = average_models(picker, name=out.resolve().name)
-    for line in tune_model(picker, project, out, selection=selection, in_sample=in_sample):
+    for line in tune_model(picker, projects, out, selection=selection, in_sample=in_sample):
         click.echo(line)

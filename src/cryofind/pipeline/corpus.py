@@ -177,24 +177,28 @@ def find_annotated_runs(project: Project, selection: InputSelection) -> set[str]
 
 
 def choose_annotated(
-    project: Project, selection: InputSelection, *, preferred_flavours: Sequence[str]
-) -> list[TomogramEntry]:
-    """Return one tomogram of every annotated run of a selection.
+    projects: Sequence[Project], selection: InputSelection, *, preferred_flavours: Sequence[str]
+) -> list[tuple[Project, TomogramEntry]]:
+    """Return one tomogram of every annotated run of a selection, with the project that it comes from.
 
     Raises
     ------
     ProjectError
-        If a run is not there, or the choice is ambiguous.
+        If a run is not there or in two projects, or the choice is ambiguous.
     PicksError
-        If no run is annotated.
+        If a project of which runs are asked for has none that is annotated.
     """
-    refuse_absent_runs(selection.runs, project.runs)
-    annotated = find_annotated_runs(project, selection)
-    chosen = choose_one_per_run(project, selection, preferred_flavours=preferred_flavours)
-    entries = [entry for entry in chosen if entry.run in annotated]
-    if not entries:
-        raise PicksError(project.path, "holds no annotated run with a tomogram", "add picks, or choose other runs")
-    return entries
+    refuse_absent_runs(selection.runs, [run for project in projects for run in project.runs])
+    jobs = []
+    for number, project in enumerate(projects):
+        annotated = find_annotated_runs(project, selection)
+        chosen = choose_one_per_run(project, selection, preferred_flavours=preferred_flavours)
+        entries = [entry for entry in chosen if entry.run in annotated]
+        if not entries and (chosen or not selection.runs):
+            raise PicksError(project.path, "holds no annotated run with a tomogram", "add picks, or choose other runs")
+        jobs += [_Job(number, project, entry) for entry in entries]
+    _refuse_shared_names(jobs)
+    return [(job.project, job.entry) for job in jobs]
 
 
 def _annotated_entries(project: Project, selection: InputSelection, config: Config) -> list[TomogramEntry]:

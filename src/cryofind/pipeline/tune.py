@@ -1,6 +1,7 @@
 """`cryofind tune`: thresholds and calibration from annotated runs, never from runs that the model was trained on."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,13 @@ class _Evidence:
 
 def tune_model(
     picker: Picker,
-    project_path: Path,
+    project_paths: Sequence[Path],
     out: Path,
     *,
     selection: InputSelection = InputSelection(),
     in_sample: bool = False,
 ) -> list[str]:
-    """Write a copy of a model whose thresholds and calibration fit the annotated runs of a project; return a summary.
+    """Write a copy of a model whose thresholds and calibration fit the annotated runs of projects; return a summary.
 
     Raises
     ------
@@ -56,19 +57,19 @@ def tune_model(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(out, "is there already", "choose a new folder for --out")
-    project = open_project(project_path)
-    entries = choose_annotated(project, selection, preferred_flavours=picker.card.flavours)
-    located, evidence = _gather(picker, project, entries, selection, in_sample=in_sample)
+    projects = [open_project(path) for path in project_paths]
+    entries = choose_annotated(projects, selection, preferred_flavours=picker.card.flavours)
+    located, evidence = _gather(picker, entries, selection, in_sample=in_sample)
     return _write_tuned(located, out, evidence, given=picker)
 
 
 def _gather(
-    picker: Picker, project: Project, entries: list[TomogramEntry], selection: InputSelection, *, in_sample: bool
+    picker: Picker, entries: Sequence[tuple[Project, TomogramEntry]], selection: InputSelection, *, in_sample: bool
 ) -> tuple[Picker, _Evidence]:
     """Return the picker with the least distances that suit the runs, and what it finds in them."""
     candidates, truths, runs, seen, looks = [], [], [], [], []
     with report_progress("tuning", len(entries)) as progress:
-        for entry in entries:
+        for project, entry in entries:
             tomogram, truth = read_annotated(project, entry, selection)
             run = remember_run(tomogram, truth, role="tune")
             if is_seen(run, picker.seen_runs):
