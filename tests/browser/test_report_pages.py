@@ -29,6 +29,12 @@ from tests.result_folders import BALL, SPECS, make_tomogram, scatter, write_resu
 
 RUNS = tuple(f"TS_{number}" for number in range(1, 15))
 STEPS = 60
+# On how many lines the text of an element stands.
+_LINES = """element => {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size;
+}"""
 VALIDATED = "figure.chart:has-text('F-beta of the held-out runs')"
 
 
@@ -175,6 +181,24 @@ def test_sliders_of_a_comparison_move_both_results(tmp_path: Path, open_page: Op
     assert read_texts(page, 'li[data-name="ball"] output.shown') == ["30", "30"]
     page.locator("#reset").click()
     assert read_counts(page) == (numbers["both"], numbers["only_a"], numbers["only_b"])
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_long_names_of_results_leave_room_for_numbers(
+    tmp_path: Path, size: tuple[int, int], open_page: OpenPage
+) -> None:
+    picks = Picks.concatenate([scatter("TS_1", spec.name, 60, seed=spec.label) for spec in SPECS])
+    tomograms = [make_tomogram("TS_1")]
+    one = write_result(tmp_path / "results-of-the-default-recipe-2026-01-01", picks, tomograms=tomograms)
+    other = write_result(tmp_path / ("denoised-" + "x" * 90), scatter("TS_1", "ball", 60, seed=9), tomograms=tomograms)
+    report = write_pages(one, other, out=tmp_path / "pages")
+    (run,) = read_document(report)["runs"]
+    page = open_page(report / run["page"], size)
+    assert overflow(page) == 0
+    numbers = page.locator("#kinds output, #objects .count")
+    assert numbers.count() == 3 + 2 * len(SPECS)
+    assert [number.evaluate(_LINES) for number in numbers.all()] == [1] * numbers.count()
+    assert all((slider.bounding_box() or {"width": 0})["width"] > 150 for slider in page.locator(".threshold").all())
 
 
 def read_counts(page: Page) -> tuple[int, int, int]:

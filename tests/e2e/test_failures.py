@@ -83,6 +83,16 @@ def test_membranes_of_the_truth_are_found(truth: Path, picks: Path, run: Run) ->
     assert np.flatnonzero(volume.labels_zyx.any(axis=(1, 2))).tolist() == [10]
 
 
+def test_the_reading_of_membranes_shows_its_progress(
+    truth: Path, picks: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in RUNS:
+        write_membrane(truth, name, "membrane", is_multilabel=False, value=1)
+    monkeypatch.setattr("cryofind.progress.LOG_INTERVAL_SECONDS", 0.0)
+    lines = run("score", picks, truth, "--failures", "--json")[2].splitlines()
+    assert [line.partition(",")[0] for line in lines][:2] == ["membranes: 1 of 2", "membranes: 2 of 2"]
+
+
 def add_objects(truth: Path, more: Sequence[ParticleSpec]) -> None:
     write_copick_config(truth, name="phantoms", objects=[*czii.OBJECTS, *more], overlay_root=truth.parent)
 

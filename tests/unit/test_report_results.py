@@ -1,8 +1,11 @@
 """Reports of results and comparisons: the pages hold the numbers of `report.json`, and these are right."""
 
 import json
+import re
 import shutil
+import unicodedata
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from cryofind.pipeline.report_differences import list_differences
 from cryofind.types import Picks, VoxelGrid
 from tests.report_pages import open_page, report
 from tests.result_folders import THRESHOLDS, make_tomogram, scatter, write_result
+from tests.unit.test_report_pages import Page
 
 RUNS = ("TS_1", "TS_2")
 
@@ -248,6 +252,20 @@ def test_names_from_a_record_are_escaped_and_pages_have_safe_names(tmp_path: Pat
     for path in (out / "index.html", out / "runs" / "run-1.html"):
         assert "<script>alert" not in path.read_text("utf-8")
     assert open_page(out, document, run)[1]["has_slices"]
+
+
+def test_every_run_has_a_page_of_its_own_on_any_disk(tmp_path: Path) -> None:
+    runs = ("run-2", "a/b", "a_b", "A_B", "a\\b", "TS_\u00e9", "TS_e\u0301", "RUN-4", "run-4-4")
+    picks = Picks.concatenate([scatter(run, "ball", 3, seed=seed) for seed, run in enumerate(runs)])
+    out, document = report(write_result(tmp_path / "result", picks, tomograms=[make_tomogram(run) for run in runs]))
+    pages = {one["run"]: one["page"] for one in document["runs"]}
+    assert all(pages[run] == f"runs/{run}.html" for run in ("run-2", "a_b", "TS_\u00e9", "run-4-4"))
+    alike = {unicodedata.normalize("NFC", page).casefold() for page in pages.values()}
+    assert len(alike) == len(runs) == len(list((out / "runs").iterdir()))
+    links = [unquote(link) for link in re.findall('href="(runs/[^"]+)"', (out / "index.html").read_text("utf-8"))]
+    assert links == list(pages.values())
+    for run, page in pages.items():
+        assert Page((out / page).read_text("utf-8")).data()["run"] == run
 
 
 def test_only_the_runs_asked_for(folder: Path) -> None:

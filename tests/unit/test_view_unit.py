@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cryofind import czii
 from cryofind.atomic import write_json
+from cryofind.errors import MemoryLimitError
 from cryofind.io import (
     OWN_SESSION,
     OWN_USER,
@@ -25,6 +26,7 @@ from cryofind.io import (
 from cryofind.pipeline import InputSelection, ViewRequest
 from cryofind.pipeline.view import gather_scene
 from cryofind.pipeline.view_points import choose_threshold
+from cryofind.pipeline.view_volumes import MEMORY_SHARE
 from cryofind.testing import write_phantom_project
 from cryofind.types import Picks, ProbabilityVolume, Tomogram, VoxelGrid
 from cryofind.types.particles import find_spec
@@ -288,6 +290,37 @@ def test_a_result_shows_candidates_probabilities_and_the_truth(
     with caplog.at_level(logging.WARNING, "cryofind"):
         assert not gather_scene(ViewRequest(result)).probabilities
     assert "probabilities are not shown" in caplog.text
+
+
+@pytest.mark.parametrize("is_result", [True, False])
+def test_all_volumes_together_must_fit_into_memory(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_result: bool
+) -> None:
+    """Of P_1: greys, a segmentation as large and, of a result, probabilities of two objects in cells of 2 x 2 x 2."""
+    path, voxels = project, 16 * 48 * 48
+    needed = 3 * voxels  # the segmentation counts twice: while it is read it is in memory once more
+    (entry,) = open_project(project).select_tomograms(runs=("P_1",))
+    alone, advice = ViewRequest(entry.path), "give the tomogram alone"
+    if is_result:
+        path = write_result(tmp_path / "result", project, CANDIDATES)
+        coarse = entry.read_grid().coarsened(2)
+        channels = np.zeros((2, *coarse.shape_zyx), np.float32)
+        volume = ProbabilityVolume("P_1", channels, coarse, ("apo-ferritin", "ribosome"))
+        write_probability_zarr(path / "probabilities" / "P_1.zarr", volume)
+        needed += voxels // 4
+        alone = ViewRequest(entry.path, of_run("P_1"), picks=str(path))
+        advice += f", with --picks {path} --run P_1"
+    free = [needed / MEMORY_SHARE + 1]
+    monkeypatch.setattr("cryofind.pipeline.view_volumes.read_free_bytes", lambda: free[0])
+    shown = gather_scene(ViewRequest(path))
+    assert (len(shown.segmentations), len(shown.probabilities)) == (1, 2 * is_result)
+    free[0] -= 2
+    with pytest.raises(MemoryLimitError, match="with its probabilities and segmentations") as refused:
+        gather_scene(ViewRequest(path))
+    assert refused.value.advice == advice
+    shown = gather_scene(alone)
+    assert len(shown.picks) == is_result
+    assert (shown.segmentations, shown.probabilities) == ((), ())
 
 
 def test_a_tomogram_is_read_with_the_voxel_spacing_it_was_picked_with(project: Path, tmp_path: Path) -> None:

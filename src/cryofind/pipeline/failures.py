@@ -1,7 +1,8 @@
 """What went wrong, for `cryofind score --failures` and for reports: failures, offsets, and where membranes are."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryofind.config import ScoreConfig
 from cryofind.errors import CryofindError
 from cryofind.io import OWN_USER, SegmentationEntry, open_project
 from cryofind.pipeline.scoring import Comparison
+from cryofind.progress import report_progress
 from cryofind.scoring.failures import FailureAnalysis, analyse_failures
 from cryofind.scoring.mistakes import find_mistake
 from cryofind.scoring.places import ReadMembranes
@@ -77,10 +79,34 @@ def explain_failures(
     runs: Sequence[str],
     membranes: Mapping[str, ReadMembranes],
 ) -> FailureReport:
-    """Return what went wrong; arguments and errors as of `cryofind.scoring.failures.analyse_failures`."""
-    analysis = analyse_failures(picks, truth, specs, grids, config=config, runs=runs, membranes=membranes)
+    """Return what went wrong, with progress while membranes are read.
+
+    Arguments and errors are those of `cryofind.scoring.failures.analyse_failures`.
+    """
+    with _reporting_progress(membranes) as readers:
+        analysis = analyse_failures(picks, truth, specs, grids, config=config, runs=runs, membranes=readers)
     residuals = measure_residuals(picks, truth, analysis.picks, grids)
     return FailureReport(analysis, residuals, find_mistake(picks, truth, specs, grids, config=config, runs=runs))
+
+
+@contextmanager
+def _reporting_progress(membranes: Mapping[str, ReadMembranes]) -> Iterator[Mapping[str, ReadMembranes]]:
+    """Give the same readers, each of which takes a second, with progress; those of runs without a pick are not used."""
+    if not membranes:
+        yield membranes  # of a report's single pages, which have their own progress
+        return
+    left = len(membranes)
+
+    def read_one(read: ReadMembranes) -> LabelVolume | None:
+        nonlocal left
+        volume = read()
+        left -= 1
+        progress.advance()
+        return volume
+
+    with report_progress("membranes", left) as progress:
+        yield {run: partial(read_one, read) for run, read in membranes.items()}
+        progress.advance(left)
 
 
 def find_membranes(path: Path, runs: Sequence[str]) -> dict[str, ReadMembranes]:

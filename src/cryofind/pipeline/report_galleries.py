@@ -1,5 +1,6 @@
 """Cut-outs of the worst failures and means around picks, for the pages of a report."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -197,5 +198,17 @@ def show_worst(
 
 
 def _choose(cutouts: Sequence[tuple[str, Cutout]]) -> tuple[Cutout, ...]:
-    worst = sorted(cutouts, key=lambda one: -one[1].rank)[:MOST_IN_SUMMARY]
-    return tuple(replace(cutout, lines=(f"in {run}", *cutout.lines), zyx=()) for run, cutout in worst)
+    """Return the worst; of equals, as all are without any candidate, runs and objects in turns."""
+    left, chosen = list(cutouts), list[Cutout]()
+    shown_of_run, shown_of_object = Counter[str](), Counter[str]()
+
+    def order(number: int) -> tuple[float, int, int]:
+        run, cutout = left[number]
+        return -cutout.rank, shown_of_run[run], shown_of_object[cutout.title]
+
+    while left and len(chosen) < MOST_IN_SUMMARY:
+        run, cutout = left.pop(min(range(len(left)), key=order))
+        shown_of_run[run] += 1
+        shown_of_object[cutout.title] += 1
+        chosen.append(replace(cutout, lines=(f"in {run}", *cutout.lines), zyx=()))
+    return tuple(chosen)

@@ -14,7 +14,7 @@ from cryofind.errors import CryofindError, PicksError, ProjectError
 from cryofind.io import Project, TomogramEntry, describe_path, format_description, open_project
 from cryofind.pipeline.examine import examine_voxels
 from cryofind.pipeline.report import INDEX_LINK, INDEX_NAME, PAGES_NAME, ReportRequest, choose_jobs, make_pages
-from cryofind.pipeline.report_picks import name_page
+from cryofind.pipeline.report_picks import name_pages
 from cryofind.pipeline.report_task import RunTask, build_marks, describe_grid, number_objects
 from cryofind.pipeline.report_voxels import Voxels, draw_pictures, open_voxels
 from cryofind.preprocess import place_blocks
@@ -101,13 +101,13 @@ def plan_inputs(project: Project, request: ReportRequest) -> list[InputTask]:
         raise ProjectError(project.path, "holds neither tomograms nor a result", "name a result, a model or an input")
     count_of = Counter(entry.run for entry in entries)
     jobs = choose_jobs(request.jobs, len(entries))
+    names = [entry.run if count_of[entry.run] == 1 else f"{entry.run} {entry.uri}" for entry in entries]
     tasks = []
-    for number, entry in enumerate(entries, start=1):
-        name = entry.run if count_of[entry.run] == 1 else f"{entry.run} {entry.uri}"
+    for entry, name, page in zip(entries, names, name_pages(names), strict=True):
         tasks.append(
             InputTask(
                 name=name,
-                page=f"{PAGES_NAME}/{name_page(name, number)}.html",
+                page=f"{PAGES_NAME}/{page}.html",
                 entry=entry,
                 project=_of_run(project, entry),
                 specs=project.objects or czii.OBJECTS,

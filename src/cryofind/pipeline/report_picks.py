@@ -1,6 +1,7 @@
 """`cryofind report` of a result folder: every run's page, and the summary over all."""
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,11 +9,9 @@ from typing import Any
 
 from cryofind.atomic import write_text
 from cryofind.config import ScoreConfig
-from cryofind.errors import NameRefused, OutputError
-from cryofind.io import TomogramEntry
+from cryofind.errors import NameRefused
 from cryofind.pipeline.failures import FailureReport, explain_failures, find_membranes
-from cryofind.pipeline.points import PointSource, grid_of_record, read_points
-from cryofind.pipeline.records import RECORD_NAME
+from cryofind.pipeline.points import PointSource, grid_of_record, read_points, tomogram_of_record
 from cryofind.pipeline.report import INDEX_NAME, PAGES_NAME, ReportRequest, choose_jobs, make_pages, score_config
 from cryofind.pipeline.report_galleries import Gallery, show_worst
 from cryofind.pipeline.report_rows import describe_result, object_columns, object_row, run_columns, run_row
@@ -197,17 +196,18 @@ def plan_runs(source: PointSource, reference: Reference | None, config: ScoreCon
     specs = _shown_specs(source, reference)
     provenance = describe_result(source.record)
     tasks = []
-    for number, record in enumerate(source.record.get("runs", []), start=1):
-        run, path = _identify(source, record)
+    records = source.record.get("runs", [])
+    entries = [tomogram_of_record(source.path, record) for record in records]
+    for record, entry, name in zip(records, entries, name_pages([entry.run for entry in entries]), strict=True):
+        run = entry.run
         if run not in source.runs:
             continue  # not asked for
-        name = name_page(run, number)
         has_truth = reference is not None and run in reference.runs
         tasks.append(
             RunTask(
                 run=run,
                 page=f"{PAGES_NAME}/{name}.html",
-                entry=TomogramEntry(name, record.get("flavour", ""), None, path),
+                entry=replace(entry, run=name),
                 grid=grid_of_record(source.path, record),
                 picks=source.picks.of_run(run),
                 specs=specs,
@@ -222,20 +222,30 @@ def plan_runs(source: PointSource, reference: Reference | None, config: ScoreCon
     return tasks
 
 
-def _identify(source: PointSource, record: Record) -> tuple[str, Path]:
-    """Return the run of a record, and where its tomogram was."""
-    try:
-        return record["run"], Path(record["path"])
-    except (KeyError, TypeError) as error:
-        raise OutputError(f"{source.path / RECORD_NAME}: runs", f"cannot be read ({error!r})", "pick again") from error
+def name_pages(runs: Sequence[str]) -> list[str]:
+    """Return a file's name for each run: its own where that is safe, and no two that any disk takes for the same."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for number, run in enumerate(runs, start=1):
+        name = run if _is_safe(run) and _fold(run) not in taken else f"run-{number}"
+        while _fold(name) in taken:
+            name += f"-{number}"
+        taken.add(_fold(name))
+        names.append(name)
+    return names
 
 
-def name_page(run: str, number: int) -> str:
-    """Return a file's name for a run: its own where that is safe."""
+def _is_safe(name: str) -> bool:
     try:
-        return check_run_name(run)
+        check_run_name(name)
     except NameRefused:
-        return f"run-{number}"
+        return False
+    return True
+
+
+def _fold(name: str) -> str:
+    """Return what is the same for all names that disks of macOS or Windows take for one file."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 def _shown_specs(source: PointSource, reference: Reference | None) -> tuple[ParticleSpec, ...]:

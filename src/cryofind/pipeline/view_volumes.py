@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from cryofind.errors import MemoryLimitError, TomogramError
 from cryofind.io import SegmentationEntry, TomogramSource, open_source, read_probability_zarr
+from cryofind.io.ome_zarr import open_ome_zarr
 from cryofind.memory import read_free_bytes
 from cryofind.pipeline.view_subject import Subject
 from cryofind.progress import report_progress
 from cryofind.report.colors import choose_colors
-from cryofind.types import ParticleSpec
+from cryofind.types import ParticleSpec, VoxelGrid
 from cryofind.types.particles import PALETTE
 from cryofind.view import GreyVolume, Labels, Probability, choose_grey_scale
 
@@ -34,7 +36,7 @@ def read_grey(subject: Subject) -> GreyVolume:
     Raises
     ------
     TomogramError
-        If it cannot be read, or its greys do not fit into memory.
+        If it cannot be read, or does not fit into memory together with the volumes that are shown over it.
     """
     selection = subject.selection
     source = open_source(
@@ -44,10 +46,7 @@ def read_grey(subject: Subject) -> GreyVolume:
     )
     for note in source.notes:
         logger.info("%s: %s", subject.run, note)
-    needed, free = math.prod(source.grid.shape_zyx), MEMORY_SHARE * read_free_bytes()
-    if needed > free:
-        problem = f"takes {needed / 1e9:.1f} GB of memory to look at, {free / 1e9:.1f} GB are free"
-        raise MemoryLimitError(subject.tomogram.path, problem, "look at a binned copy")
+    _refuse_too_large(subject, source.grid)
     boxes = list(source.cut_pieces())
     scale = choose_grey_scale(_sample(source, boxes))
     values = np.empty(source.grid.shape_zyx, np.uint8)
@@ -59,6 +58,33 @@ def read_grey(subject: Subject) -> GreyVolume:
     return GreyVolume(values, source.grid, scale.shown)
 
 
+def _refuse_too_large(subject: Subject, grid: VoxelGrid) -> None:
+    """Refuse what would end the memory: a tomogram, or it together with the volumes over it."""
+    path, free = subject.tomogram.path, MEMORY_SHARE * read_free_bytes()
+    greys, others = math.prod(grid.shape_zyx), _count_bytes_over(subject)
+    if greys > free:
+        problem = f"takes {greys / 1e9:.1f} GB of memory to look at, {free / 1e9:.1f} GB are free"
+        raise MemoryLimitError(path, problem, "look at a binned copy")
+    if greys + others > free:
+        takes = f"takes {(greys + others) / 1e9:.1f} GB of memory with its probabilities and segmentations"
+        picks = "" if subject.result is None else f", with --picks {subject.result.path} --run {subject.run}"
+        raise MemoryLimitError(path, f"{takes}, {free / 1e9:.1f} GB are free", f"give the tomogram alone{picks}")
+
+
+def _count_bytes_over(subject: Subject) -> int:
+    """Return the memory of probabilities and segmentations: all of them as they are shown, one as its file holds it."""
+    shown, largest = 0, 0
+    for path in filter(None, (_find_probabilities(subject), *(one.path for one in _find_segmentations(subject)))):
+        try:
+            stored = open_ome_zarr(path).stored
+        except TomogramError:
+            continue  # left out, with a warning, where it is read
+        count, width = math.prod(stored.shape), stored.dtype.itemsize
+        shown += count * (1 if stored.dtype.kind == "f" else min(width, 4))
+        largest = max(largest, count * width)
+    return shown + largest
+
+
 def _sample(source: TomogramSource, boxes: Sequence[Any]) -> NDArray[Any]:
     chosen = boxes[:: max(1, len(boxes) // SAMPLED_PIECES)]
     return np.concatenate([source.read_box(*box)[SAMPLED_VOXELS].ravel() for box in chosen])
@@ -66,10 +92,8 @@ def _sample(source: TomogramSource, boxes: Sequence[Any]) -> NDArray[Any]:
 
 def read_probabilities(subject: Subject) -> tuple[Probability, ...]:
     """Return the probabilities that `predict.keep_probabilities` left in a result folder; none if they are damaged."""
-    if subject.result is None:
-        return ()
-    path = subject.result.path / "probabilities" / f"{subject.run}.zarr"
-    if not path.is_dir():
+    path = _find_probabilities(subject)
+    if subject.result is None or path is None:
         return ()
     try:
         volume = read_probability_zarr(path)
@@ -83,24 +107,30 @@ def read_probabilities(subject: Subject) -> tuple[Probability, ...]:
     )
 
 
+def _find_probabilities(subject: Subject) -> Path | None:
+    if subject.result is None:
+        return None
+    path = subject.result.path / "probabilities" / f"{subject.run}.zarr"
+    return path if path.is_dir() else None
+
+
 def _in_8_bits(probabilities: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(probabilities, 0, 1) * 255), dtype=np.uint8)
 
 
 def read_segmentations(subject: Subject) -> tuple[Labels, ...]:
     """Return the segmentations of a run in its project; one that is damaged is named and left out."""
-    project = subject.project
-    if project is None:
-        return ()
     found = []
-    for entry in project.segmentations:
-        if entry.run != subject.run:
-            continue
+    for entry in _find_segmentations(subject):
         try:
-            found.append(_read_labels(entry, project.objects))
+            found.append(_read_labels(entry, () if subject.project is None else subject.project.objects))
         except TomogramError as error:
             logger.warning("a segmentation is not shown: %s", error)
     return tuple(found)
+
+
+def _find_segmentations(subject: Subject) -> list[SegmentationEntry]:
+    return [] if subject.project is None else [one for one in subject.project.segmentations if one.run == subject.run]
 
 
 def _read_labels(entry: SegmentationEntry, objects: Sequence[ParticleSpec]) -> Labels:
