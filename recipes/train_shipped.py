@@ -43,7 +43,7 @@ class Plan:
 
     projects: tuple[Project, ...]
     initial_model: str = ""
-    tune: Project | None = None
+    tune: tuple[Project, ...] = ()
 
 
 def make_wide(shares: tuple[float, float, float, float, float]) -> tuple[Project, ...]:
@@ -60,6 +60,12 @@ def make_wide(shares: tuple[float, float, float, float, float]) -> tuple[Project
 
 SIMULATION = RECIPES / "simulation"
 CROWDED = str(SIMULATION / "crowded.toml")
+SEVERAL_KINDS = (
+    Project("czii-tune", "czii", 104, 12),
+    Project("tune-between", str(SIMULATION / "between.toml"), 108, 4),
+    Project("tune-wide", "czii-wide", 107, 6),
+    Project("tune-wide-wbp", "czii-wide", 109, 2, 0.0, ('output.flavours=["wbp"]',)),
+)
 PLANS = {
     "czii-sim-small": Plan(
         (
@@ -79,7 +85,7 @@ PLANS = {
             Project("czii-watch", "czii", 105, 1),
         ),
         initial_model="czii-sim-small",
-        tune=Project("czii-tune", "czii", 104, 12),
+        tune=SEVERAL_KINDS,
     ),
 }
 
@@ -92,15 +98,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="stop the training after so many, to be taken up again")
     asked = parser.parse_args()
     plan, trained = PLANS[asked.model], asked.scratch / "models" / asked.model
-    for project in (*plan.projects, *([plan.tune] if plan.tune else [])):
+    for project in (*plan.projects, *plan.tune):
         simulate(project, asked.scratch / "sets" / project.name)
-    if plan.tune is None:
+    if not plan.tune:
         sys.exit(train(asked.model, plan, asked.scratch, trained, asked.minutes))
     untuned = trained.with_name(f"{asked.model}-untuned")
     if code := train(asked.model, plan, asked.scratch, untuned, asked.minutes):
         sys.exit(code)
-    runs = str(asked.scratch / "sets" / plan.tune.name)
-    sys.exit(run("tune", runs, "--model", str(untuned), "--out", str(trained)))
+    fresh = [str(asked.scratch / "sets" / project.name) for project in plan.tune]
+    sys.exit(run("tune", *fresh, "--model", str(untuned), "--out", str(trained)))
 
 
 def simulate(project: Project, out: Path) -> None:
