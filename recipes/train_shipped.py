@@ -102,6 +102,8 @@ def main() -> None:
         simulate(project, asked.scratch / "sets" / project.name)
     if not plan.tune:
         sys.exit(train(asked.model, plan, asked.scratch, trained, asked.minutes))
+    if (trained / "model.json").is_file():
+        sys.exit(0)
     untuned = trained.with_name(f"{asked.model}-untuned")
     if code := train(asked.model, plan, asked.scratch, untuned, asked.minutes):
         sys.exit(code)

@@ -24,7 +24,7 @@ from cryofind.config import LocateConfig
 from cryofind.errors import CryofindError, InSampleError
 from cryofind.io import open_project
 from cryofind.pipeline import load_model
-from cryofind.pipeline.corpus import choose_annotated, read_annotated
+from cryofind.pipeline.annotated import choose_annotated, read_annotated
 from cryofind.pipeline.inputs import InputSelection
 from cryofind.pipeline.picker import Picker
 from cryofind.pipeline.seen import is_seen, remember_run
@@ -151,12 +151,12 @@ def read_unseen(picker: Picker, path: Path, runs: Sequence[str]) -> Iterator[tup
         If there is none.
     """
     project, selection = open_project(path), InputSelection(runs=tuple(runs))
-    entries = choose_annotated([project], selection, preferred_flavours=picker.card.flavours)
-    for number, (_, entry) in enumerate(entries):
+    annotated = choose_annotated([project], selection, preferred_flavours=picker.card.flavours)
+    for number, (_, _, entry) in enumerate(annotated):
         tomogram, truth = read_annotated(project, entry, selection)
         if is_seen(remember_run(tomogram, truth, role="tune"), picker.seen_runs):
             raise InSampleError(f"{path}: run {entry.run}", "is one that the model has seen", "leave it out")
-        print(f"{number + 1} of {len(entries)}: {entry.run}", file=sys.stderr, flush=True)
+        print(f"{number + 1} of {len(annotated)}: {entry.run}", file=sys.stderr, flush=True)
         yield tomogram, truth
 
 

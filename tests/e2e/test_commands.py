@@ -115,23 +115,63 @@ def test_tune_writes_a_new_model_and_refuses_seen_runs(project: Path, model: Pat
     assert {"run": "P_4", "role": "tune"}.items() <= card["training_runs"][-1].items()
 
 
-def test_tune_takes_runs_of_several_projects(project: Path, model: Path, tmp_path: Path, run: Run) -> None:
-    other = copy_project(project, tmp_path / "other")
+@pytest.fixture
+def other(project: Path, tmp_path: Path) -> Path:
+    """Return a project with P_4 alone, called Q_4; beta-galactosidase is not annotated in it."""
+    copied = copy_project(project, tmp_path / "other")
     for name in ("P_1", "P_2", "P_3"):
-        shutil.rmtree(other.parent / "ExperimentRuns" / name)
-    (other.parent / "ExperimentRuns" / "P_4").rename(other.parent / "ExperimentRuns" / "Q_4")
+        shutil.rmtree(copied.parent / "ExperimentRuns" / name)
+    (copied.parent / "ExperimentRuns" / "P_4").rename(copied.parent / "ExperimentRuns" / "Q_4")
+    for path in copied.parent.glob("ExperimentRuns/Q_4/Picks/*beta-galactosidase*"):
+        path.unlink()
+    return copied
+
+
+def test_tune_takes_runs_of_several_projects(project: Path, model: Path, other: Path, tmp_path: Path, run: Run) -> None:
     tune = ("tune", project, other, "--model", model, "--set", "tune.min_picks=1", "--in-sample")
     code, _, err = run(*tune, "--out", tmp_path / "both", "--run", "P_3", "--run", "Q_4")
     assert code == 0, err
+    assert f"beta-galactosidase: not annotated in {other}" in err
     card = json.loads((tmp_path / "both" / "model.json").read_text())
     assert [(seen["run"], seen["role"]) for seen in card["training_runs"][-2:]] == [("P_3", "tune"), ("Q_4", "tune")]
-    (other.parent / "ExperimentRuns" / "Q_4").rename(other.parent / "ExperimentRuns" / "P_4")
-    code, _, err = run(*tune, "--out", tmp_path / "clash")
+    code, _, err = run(*tune, "--out", tmp_path / "one", "--run", "P_3")  # of the other project nothing is asked
+    assert code == 0, err
+
+
+def test_tune_refuses_runs_that_it_would_count_twice_or_not_at_all(
+    project: Path, model: Path, other: Path, tmp_path: Path, run: Run
+) -> None:
+    tune = ("tune", project, other, "--model", model, "--out", tmp_path / "out", "--in-sample")
+    runs = other.parent / "ExperimentRuns"
+    assert "run Q_4: has the same voxels or picks as run P_4" in run(*tune, "--run", "P_4", "--run", "Q_4")[2]
+    assert "--run P_9: is not in the input" in run(*tune, "--run", "P_9")[2]
+    (runs / "Q_4").rename(runs / "P_4")
+    assert "run P_4: stands in" in run(*tune)[2]
+    shutil.rmtree(runs / "P_4" / "Picks")
+    assert f"{other}: holds no annotated run" in run(*tune)[2]
+    (runs / "P_4").rename(runs / "Q_4")
+    code, _, err = run(*tune, "--run", "P_3", "--run", "Q_4")
     assert code == 2
-    assert "run P_4: stands in" in err
-    code, _, err = run(*tune, "--out", tmp_path / "absent", "--run", "P_9")
+    assert "run Q_4: has no annotated picks" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_tune_refuses_an_object_that_the_model_does_not_know_before_it_predicts(
+    project: Path, model: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = copy_project(project, tmp_path / "more")
+    configuration = json.loads(copied.read_text())
+    stranger = {**configuration["pickable_objects"][0], "name": "stranger", "label": 77}
+    copied.write_text(json.dumps({**configuration, "pickable_objects": [*configuration["pickable_objects"], stranger]}))
+    (known,) = copied.parent.glob("ExperimentRuns/P_4/Picks/*apo-ferritin*")
+    document = json.loads(known.read_text())
+    known.with_name(known.name.replace("apo-ferritin", "stranger")).write_text(
+        json.dumps({**document, "pickable_object_name": "stranger"})
+    )
+    monkeypatch.setattr("cryofind.pipeline.tune.find_in_ways", lambda *_: pytest.fail("it has predicted"))
+    code, _, err = run("tune", copied, "--model", model, "--out", tmp_path / "out", "--run", "P_4")
     assert code == 2
-    assert "P_9" in err
+    assert "stranger" in err
 
 
 def test_folds_leave_an_ensemble_and_out_of_fold_picks(project: Path, tmp_path: Path, run: Run) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cryofind.io import open_project
 from cryofind.pipeline import load_model
-from cryofind.pipeline.corpus import read_annotated
+from cryofind.pipeline.annotated import read_annotated
 from cryofind.pipeline.inputs import InputSelection, choose_one_per_run
 from cryofind.pipeline.tune_location import LEAST_GAIN, choose_separations, find_in_ways, find_ways
 from cryofind.pipeline.tuning import best_f_beta

@@ -202,6 +202,15 @@ def test_summary_links_to_files_with_odd_names() -> None:
     assert "<script>alert" not in text
 
 
+def test_long_warnings_fold_but_not_why_a_tomogram_failed() -> None:
+    long = " ".join(["does not look like what the model has learned from"] * 3)
+    rows = tuple({"run": "a", "page": page, "notes": (long, "a word")} for page in ("runs/a.html", ""))
+    folded, failed = render_summary(SummaryContent("all", "", columns=(), runs=rows)).split('<tr data-run="a">')[1:]
+    assert f"...</summary>{long}</details><div>a word</div>" in folded
+    assert f"<div>{long}</div>" in failed
+    assert "<details>" not in failed
+
+
 def test_a_page_that_lacks_something_is_an_error() -> None:
     with pytest.raises(UndefinedError):
         render_page("summary.html.j2")

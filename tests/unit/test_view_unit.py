@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from numpy.typing import NDArray
 
 from cryofind import czii
@@ -300,7 +301,6 @@ def test_all_volumes_together_must_fit_into_memory(
     path, voxels = project, 16 * 48 * 48
     needed = 3 * voxels  # the segmentation counts twice: while it is read it is in memory once more
     (entry,) = open_project(project).select_tomograms(runs=("P_1",))
-    alone, advice = ViewRequest(entry.path), "give the tomogram alone"
     if is_result:
         path = write_result(tmp_path / "result", project, CANDIDATES)
         coarse = entry.read_grid().coarsened(2)
@@ -308,8 +308,6 @@ def test_all_volumes_together_must_fit_into_memory(
         volume = ProbabilityVolume("P_1", channels, coarse, ("apo-ferritin", "ribosome"))
         write_probability_zarr(path / "probabilities" / "P_1.zarr", volume)
         needed += voxels // 4
-        alone = ViewRequest(entry.path, of_run("P_1"), picks=str(path))
-        advice += f", with --picks {path} --run P_1"
     free = [needed / MEMORY_SHARE + 1]
     monkeypatch.setattr("cryofind.pipeline.view_volumes.read_free_bytes", lambda: free[0])
     shown = gather_scene(ViewRequest(path))
@@ -317,10 +315,29 @@ def test_all_volumes_together_must_fit_into_memory(
     free[0] -= 2
     with pytest.raises(MemoryLimitError, match="with its probabilities and segmentations") as refused:
         gather_scene(ViewRequest(path))
-    assert refused.value.advice == advice
-    shown = gather_scene(alone)
+    picks = f", with --picks {path} --run P_1" if is_result else ", and whose picks with --picks"
+    assert refused.value.advice == f"give the tomogram alone{picks}"
+    shown = gather_scene(ViewRequest(entry.path, of_run("P_1"), picks=str(path) if is_result else ""))
     assert len(shown.picks) == is_result
     assert (shown.segmentations, shown.probabilities) == ((), ())
+
+
+def test_labels_beyond_255_take_four_bytes_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = write_phantom_project(tmp_path, runs=("P_1",), seed=3, shape_zyx=(16, 48, 48))
+    (entry,) = open_project(project).select_segmentations()
+    volume = entry.read({})
+    instances = volume.labels_zyx.astype(np.uint16)
+    instances[0, 0, 0] = 300
+    levels = zarr.open_group(entry.path)
+    del levels["0"]
+    levels.create_array("0", data=instances)  # other programs write such; ours writes 8 bits
+    needed = instances.size * (1 + 2 + 4)  # greys, the segmentation as it is in its file, and as it is shown
+    free = [needed / MEMORY_SHARE + 1]
+    monkeypatch.setattr("cryofind.pipeline.view_volumes.read_free_bytes", lambda: free[0])
+    assert gather_scene(ViewRequest(project)).segmentations[0].labels_zyx.dtype == np.uint32
+    free[0] -= 2
+    with pytest.raises(MemoryLimitError):
+        gather_scene(ViewRequest(project))
 
 
 def test_a_tomogram_is_read_with_the_voxel_spacing_it_was_picked_with(project: Path, tmp_path: Path) -> None:

@@ -4,18 +4,24 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from cryofind.config import Config
-from cryofind.errors import PicksError, ProjectError
+from cryofind.errors import ProjectError
 from cryofind.io import Project, TomogramEntry, open_project
 from cryofind.models import SeenRun
+from cryofind.pipeline.annotated import (
+    AnnotatedEntry,
+    find_annotated_runs,
+    read_annotated,
+    refuse_same_data,
+    refuse_shared_names,
+)
 from cryofind.pipeline.corpus_objects import choose_objects
 from cryofind.pipeline.inputs import InputSelection, choose_one_per_run, refuse_absent_runs
 from cryofind.pipeline.labels import labels_uri, read_labels, read_mask
-from cryofind.pipeline.seen import is_seen, remember_run
+from cryofind.pipeline.seen import remember_run
 from cryofind.pipeline.volume_store import VolumeStore
 from cryofind.preprocess import detect_polarity, preprocess_tomogram
 from cryofind.progress import report_progress
@@ -111,14 +117,6 @@ class Corpus:
         return [run for run in self.runs if run.run in set(names)]
 
 
-class _Job(NamedTuple):
-    """One tomogram to read: the number of its project, the project, and where it is."""
-
-    number: int
-    project: Project
-    entry: TomogramEntry
-
-
 def read_corpus(
     paths: Sequence[Path], selection: InputSelection, config: Config, store: VolumeStore | None = None
 ) -> Corpus:
@@ -149,14 +147,14 @@ def read_corpus(
     projects = [open_project(path) for path in paths]
     refuse_absent_runs(selection.runs, [run for project in projects for run in project.runs])
     jobs = [
-        _Job(number, project, entry)
+        AnnotatedEntry(number, project, entry)
         for number, project in enumerate(projects)
         for entry in _annotated_entries(project, selection, config)
     ]
     if not jobs:
         advice = "give a project whose runs have picks; `cryofind info` says what is there"
         raise ProjectError(paths[0], "holds no annotated run with a tomogram", advice)
-    _refuse_shared_names(jobs)
+    refuse_shared_names(jobs)
     specs = choose_objects(projects, jobs, selection, config)
     spacing = jobs[0].entry.read_grid(voxel_spacing_angstrom=selection.voxel_spacing_angstrom).spacing_angstrom
     runs = []
@@ -167,38 +165,8 @@ def read_corpus(
             progress.advance(note=job.entry.run)
     if store is not None and (line := store.describe()):
         logger.info("%s", line)
-    _refuse_same_data(runs)
+    refuse_same_data([run.seen for run in runs])
     return Corpus(specs, spacing, tuple(runs), tuple(project.path for project in projects))
-
-
-def find_annotated_runs(project: Project, selection: InputSelection) -> set[str]:
-    """Return the runs that have picks of the selection."""
-    return {picks.run for picks in project.select_picks(selection.picks_uri)}
-
-
-def choose_annotated(
-    projects: Sequence[Project], selection: InputSelection, *, preferred_flavours: Sequence[str]
-) -> list[tuple[Project, TomogramEntry]]:
-    """Return one tomogram of every annotated run of a selection, with the project that it comes from.
-
-    Raises
-    ------
-    ProjectError
-        If a run is not there or in two projects, or the choice is ambiguous.
-    PicksError
-        If a project of which runs are asked for has none that is annotated.
-    """
-    refuse_absent_runs(selection.runs, [run for project in projects for run in project.runs])
-    jobs = []
-    for number, project in enumerate(projects):
-        annotated = find_annotated_runs(project, selection)
-        chosen = choose_one_per_run(project, selection, preferred_flavours=preferred_flavours)
-        entries = [entry for entry in chosen if entry.run in annotated]
-        if not entries and (chosen or not selection.runs):
-            raise PicksError(project.path, "holds no annotated run with a tomogram", "add picks, or choose other runs")
-        jobs += [_Job(number, project, entry) for entry in entries]
-    _refuse_shared_names(jobs)
-    return [(job.project, job.entry) for job in jobs]
 
 
 def _annotated_entries(project: Project, selection: InputSelection, config: Config) -> list[TomogramEntry]:
@@ -213,49 +181,12 @@ def _annotated_entries(project: Project, selection: InputSelection, config: Conf
     return [entry for entry in entries if entry.run in annotated]
 
 
-def _refuse_same_data(runs: Sequence[AnnotatedRun]) -> None:
-    """Refuse one run under two names: it would be learnt from and held out at once."""
-    for index, run in enumerate(runs):
-        for other in runs[:index]:
-            if other.run != run.run and is_seen(run.seen, [other.seen]):
-                problem = f"has the same voxels or picks as run {other.run}"
-                raise ProjectError(f"run {run.run}", problem, "leave one of them out with --run")
-
-
-def _refuse_shared_names(jobs: Sequence[_Job]) -> None:
-    owner: dict[str, _Job] = {}
-    for job in jobs:
-        other = owner.setdefault(job.entry.run, job)
-        if other.number != job.number:
-            problem = f"stands in {other.project.path} and in {job.project.path}"
-            raise ProjectError(f"run {job.entry.run}", problem, "rename one, or name each project once")
-
-
-def read_annotated(project: Project, entry: TomogramEntry, selection: InputSelection) -> tuple[Tomogram, Picks]:
-    """Return a run's tomogram as it is in the file, and its annotated picks.
-
-    Raises
-    ------
-    PicksError
-        If picks lie outside the tomogram.
-    """
-    tomogram = entry.read(
-        voxel_spacing_angstrom=selection.voxel_spacing_angstrom, allow_missing_chunks=selection.allow_missing_chunks
-    )
-    picks = project.read_picks(selection.picks_uri, runs=(entry.run,))
-    outside = ~tomogram.grid.contains(picks.positions_zyx_angstrom)
-    if outside.any():
-        worst = np.round(picks.positions_zyx_angstrom[outside][0], 1)
-        problem = (
-            f"{int(outside.sum())} of {len(picks)} picks lie outside the tomogram, such as z, y, x = {worst.tolist()} "
-            f"in a box of {np.round(tomogram.grid.extent_zyx_angstrom, 1).tolist()} Angstrom"
-        )
-        raise PicksError(f"{project.path}: run {entry.run}", problem, "check unit, axis order and voxel spacing")
-    return tomogram, picks
-
-
 def _read_run(
-    job: _Job, selection: InputSelection, specs: tuple[ParticleSpec, ...], spacing_angstrom: float, config: Config
+    job: AnnotatedEntry,
+    selection: InputSelection,
+    specs: tuple[ParticleSpec, ...],
+    spacing_angstrom: float,
+    config: Config,
 ) -> AnnotatedRun:
     number, project, entry = job
     tomogram, picks = read_annotated(project, entry, selection)

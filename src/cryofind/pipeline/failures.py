@@ -93,7 +93,7 @@ def explain_failures(
 def _reporting_progress(membranes: Mapping[str, ReadMembranes]) -> Iterator[Mapping[str, ReadMembranes]]:
     """Give the same readers, each of which takes a second, with progress; those of runs without a pick are not used."""
     if not membranes:
-        yield membranes  # of a report's single pages, which have their own progress
+        yield membranes  # there are none, or a report's single page shows its own progress
         return
     left = len(membranes)
 
@@ -106,7 +106,8 @@ def _reporting_progress(membranes: Mapping[str, ReadMembranes]) -> Iterator[Mapp
 
     with report_progress("membranes", left) as progress:
         yield {run: partial(read_one, read) for run, read in membranes.items()}
-        progress.advance(left)
+        if left:  # of runs without picks nothing is asked
+            progress.advance(left)
 
 
 def find_membranes(path: Path, runs: Sequence[str]) -> dict[str, ReadMembranes]:

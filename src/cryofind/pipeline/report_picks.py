@@ -207,7 +207,7 @@ def plan_runs(source: PointSource, reference: Reference | None, config: ScoreCon
             RunTask(
                 run=run,
                 page=f"{PAGES_NAME}/{name}.html",
-                entry=replace(entry, run=name),
+                entry=replace(entry, run=name),  # a name that is safe in files
                 grid=grid_of_record(source.path, record),
                 picks=source.picks.of_run(run),
                 specs=specs,
@@ -222,17 +222,17 @@ def plan_runs(source: PointSource, reference: Reference | None, config: ScoreCon
     return tasks
 
 
-def name_pages(runs: Sequence[str]) -> list[str]:
+def name_pages(names: Sequence[str]) -> list[str]:
     """Return a file's name for each run: its own where that is safe, and no two that any disk takes for the same."""
-    names: list[str] = []
+    pages: list[str] = []
     taken: set[str] = set()
-    for number, run in enumerate(runs, start=1):
-        name = run if _is_safe(run) and _fold(run) not in taken else f"run-{number}"
-        while _fold(name) in taken:
-            name += f"-{number}"
-        taken.add(_fold(name))
-        names.append(name)
-    return names
+    for number, name in enumerate(names, start=1):
+        page = name if _is_safe(name) and _fold(name) not in taken else f"run-{number}"
+        while _fold(page) in taken:
+            page += f"-{number}"
+        taken.add(_fold(page))
+        pages.append(page)
+    return pages
 
 
 def _is_safe(name: str) -> bool:

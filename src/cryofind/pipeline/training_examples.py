@@ -13,8 +13,8 @@ from cryofind.config import Config, TargetConfig
 from cryofind.errors import CryofindError, PicksError, TomogramError
 from cryofind.io import Project, open_project
 from cryofind.models import OUTPUT_STRIDE, LoadedModel, SeenRun
+from cryofind.pipeline.annotated import read_annotated
 from cryofind.pipeline.candidates import predict_tomogram
-from cryofind.pipeline.corpus import read_annotated
 from cryofind.pipeline.crop_blocks import CropBlock, cut_block, halve, strongest_near
 from cryofind.pipeline.inputs import InputSelection, choose_one_per_run
 from cryofind.pipeline.labels import read_labels

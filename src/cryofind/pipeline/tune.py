@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cryofind.errors import InSampleError, OutputError, PicksError
-from cryofind.io import Project, TomogramEntry, open_project
+from cryofind.io import open_project
 from cryofind.models import SeenRun, save_model
+from cryofind.pipeline.annotated import AnnotatedEntry, choose_annotated, read_annotated, refuse_same_data
 from cryofind.pipeline.conditions import Conditions, describe_conditions, find_differences
-from cryofind.pipeline.corpus import choose_annotated, read_annotated
 from cryofind.pipeline.ensembles import write_ensemble
 from cryofind.pipeline.familiarity import Look, look_at_volume, summarize_looks
 from cryofind.pipeline.inputs import InputSelection
@@ -21,6 +21,7 @@ from cryofind.pipeline.tuning import Tuning, fit_tuning, score_left_out, weigh_f
 from cryofind.progress import report_progress
 from cryofind.scoring import format_score_table
 from cryofind.types import Picks
+from cryofind.types.particles import find_spec
 
 logger = logging.getLogger("cryofind")
 
@@ -50,26 +51,29 @@ def tune_model(
     ------
     InSampleError
         If the model has seen one of the runs, unless `in_sample`.
+    ProjectError
+        If a run is not there, in two projects, or there under two names; or the choice of its tomogram is ambiguous.
     PicksError
-        If no run is annotated.
+        If a run that is asked for is not annotated, or a project holds no annotated run.
     OutputError
         If `out` is not a new or empty folder.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(out, "is there already", "choose a new folder for --out")
     projects = [open_project(path) for path in project_paths]
-    entries = choose_annotated(projects, selection, preferred_flavours=picker.card.flavours)
-    located, evidence = _gather(picker, entries, selection, in_sample=in_sample)
+    annotated = choose_annotated(projects, selection, preferred_flavours=picker.card.flavours)
+    located, evidence = _gather(picker, annotated, selection, in_sample=in_sample)
+    _warn_of_partly_annotated(annotated, evidence.truth)
     return _write_tuned(located, out, evidence, given=picker)
 
 
 def _gather(
-    picker: Picker, entries: Sequence[tuple[Project, TomogramEntry]], selection: InputSelection, *, in_sample: bool
+    picker: Picker, annotated: Sequence[AnnotatedEntry], selection: InputSelection, *, in_sample: bool
 ) -> tuple[Picker, _Evidence]:
     """Return the picker with the least distances that suit the runs, and what it finds in them."""
     candidates, truths, runs, seen, looks = [], [], [], [], []
-    with report_progress("tuning", len(entries)) as progress:
-        for project, entry in entries:
+    with report_progress("tuning", len(annotated)) as progress:
+        for _, project, entry in annotated:
             tomogram, truth = read_annotated(project, entry, selection)
             run = remember_run(tomogram, truth, role="tune")
             if is_seen(run, picker.seen_runs):
@@ -77,6 +81,9 @@ def _gather(
             if seen and not in_sample:
                 problem = "is one that the model was trained or tuned on"
                 raise InSampleError(f"{project.path}: run {seen[0]}", problem, "leave it out, or say --in-sample")
+            refuse_same_data([*runs, run])
+            for name in truth.object_names:
+                find_spec(picker.specs, name)  # one that is unknown ends it now, not after the last prediction
             prepared = picker.prepare(tomogram)
             candidates.append(find_in_ways(picker, prepared))
             looks.append([(prepared.flavour, look_at_volume(prepared.volume_zyx, one)) for one in picker.networks])
@@ -86,6 +93,20 @@ def _gather(
     picker, found = choose_separations(picker, candidates, truths)
     pooled, truth = Picks.concatenate(found), Picks.concatenate(truths)
     return picker, _Evidence(pooled, truth, tuple(runs), tuple(seen), tuple(looks))
+
+
+def _warn_of_partly_annotated(annotated: Sequence[AnnotatedEntry], truth: Picks) -> None:
+    """Say which projects spoil the threshold of an object that they may hold without saying where."""
+    for name in truth.object_names:
+        with_picks = set(truth.of_object(name).run_names)
+        for path in dict.fromkeys(one.project.path for one in annotated):
+            if not with_picks & {one.entry.run for one in annotated if one.project.path == path}:
+                logger.warning(
+                    "%s: not annotated in %s, where all that is found of it counts as false; "
+                    "if it occurs there, annotate it or leave that project out",
+                    name,
+                    path,
+                )
 
 
 def _write_tuned(picker: Picker, out: Path, evidence: _Evidence, *, given: Picker) -> list[str]:

@@ -1,4 +1,4 @@
-"""The volumes that `cryofind view` shows, as whole numbers of 8 bits: a quarter of what files hold."""
+"""The volumes that `cryofind view` shows, as whole numbers of 8 bits (labels of 32 where there are many)."""
 
 import logging
 import math
@@ -24,6 +24,8 @@ logger = logging.getLogger("cryofind")
 
 # Of the free memory.
 MEMORY_SHARE = 0.8
+# Of a label beyond 255; that there are none shows only when a segmentation of wider numbers is read.
+WIDE_LABEL_BYTES = 4
 # Greys are chosen from so many pieces of the tomogram, spread over it, and from every few voxels of those.
 SAMPLED_PIECES = 24
 SAMPLED_VOXELS = (slice(None, None, 2), slice(None, None, 3), slice(None, None, 3))
@@ -67,7 +69,10 @@ def _refuse_too_large(subject: Subject, grid: VoxelGrid) -> None:
         raise MemoryLimitError(path, problem, "look at a binned copy")
     if greys + others > free:
         takes = f"takes {(greys + others) / 1e9:.1f} GB of memory with its probabilities and segmentations"
-        picks = "" if subject.result is None else f", with --picks {subject.result.path} --run {subject.run}"
+        result = subject.result
+        picks = (
+            ", and whose picks with --picks" if result is None else f", with --picks {result.path} --run {subject.run}"
+        )
         raise MemoryLimitError(path, f"{takes}, {free / 1e9:.1f} GB are free", f"give the tomogram alone{picks}")
 
 
@@ -80,7 +85,7 @@ def _count_bytes_over(subject: Subject) -> int:
         except TomogramError:
             continue  # left out, with a warning, where it is read
         count, width = math.prod(stored.shape), stored.dtype.itemsize
-        shown += count * (1 if stored.dtype.kind == "f" else min(width, 4))
+        shown += count * (1 if stored.dtype.kind == "f" or width == 1 else WIDE_LABEL_BYTES)
         largest = max(largest, count * width)
     return shown + largest
 
