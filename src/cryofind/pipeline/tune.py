@@ -71,7 +71,8 @@ def _gather(
     picker: Picker, annotated: Sequence[AnnotatedEntry], selection: InputSelection, *, in_sample: bool
 ) -> tuple[Picker, _Evidence]:
     """Return the picker with the least distances that suit the runs, and what it finds in them."""
-    candidates, truths, runs, seen, looks = [], [], [], [], []
+    runs: list[SeenRun] = []
+    candidates, truths, seen, looks = [], [], [], []
     with report_progress("tuning", len(annotated)) as progress:
         for _, project, entry in annotated:
             tomogram, truth = read_annotated(project, entry, selection)
