@@ -1,6 +1,6 @@
 """Annotated runs of one or several projects: which there are, and how one is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,19 +77,18 @@ def refuse_shared_names(annotated: Sequence[AnnotatedEntry]) -> None:
             raise ProjectError(f"run {one.entry.run}", problem, "rename one, or name each project once")
 
 
-def refuse_same_data(runs: Sequence[SeenRun]) -> None:
-    """Refuse one run under two names: it would count twice, and be learnt from and judged by at once.
+def refuse_same_data(run: SeenRun, others: Iterable[SeenRun]) -> None:
+    """Refuse a run that is there under another name: it would count twice, and be learnt from and judged by at once.
 
     Raises
     ------
     ProjectError
-        If two runs of different names have the same voxels or picks.
+        If one of other name has the same voxels or picks.
     """
-    for index, run in enumerate(runs):
-        for other in runs[:index]:
-            if other.run != run.run and is_seen(run, [other]):
-                problem = f"has the same voxels or picks as run {other.run}"
-                raise ProjectError(f"run {run.run}", problem, "leave one of them out with --run")
+    for other in others:
+        if other.run != run.run and is_seen(run, [other]):
+            problem = f"has the same voxels or picks as run {other.run}"
+            raise ProjectError(f"run {run.run}", problem, "leave one of them out with --run")
 
 
 def read_annotated(project: Project, entry: TomogramEntry, selection: InputSelection) -> tuple[Tomogram, Picks]:

@@ -165,7 +165,8 @@ def read_corpus(
             progress.advance(note=job.entry.run)
     if store is not None and (line := store.describe()):
         logger.info("%s", line)
-    refuse_same_data([run.seen for run in runs])
+    for index, run in enumerate(runs):
+        refuse_same_data(run.seen, [other.seen for other in runs[:index]])
     return Corpus(specs, spacing, tuple(runs), tuple(project.path for project in projects))
 
 

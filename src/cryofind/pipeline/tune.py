@@ -82,7 +82,7 @@ def _gather(
             if seen and not in_sample:
                 problem = "is one that the model was trained or tuned on"
                 raise InSampleError(f"{project.path}: run {seen[0]}", problem, "leave it out, or say --in-sample")
-            refuse_same_data([*runs, run])
+            refuse_same_data(run, runs)
             for name in truth.object_names:
                 find_spec(picker.specs, name)  # one that is unknown ends it now, not after the last prediction
             prepared = picker.prepare(tomogram)

@@ -69,10 +69,9 @@ def _refuse_too_large(subject: Subject, grid: VoxelGrid) -> None:
         raise MemoryLimitError(path, problem, "look at a binned copy")
     if greys + others > free:
         takes = f"takes {(greys + others) / 1e9:.1f} GB of memory with its probabilities and segmentations"
-        result = subject.result
-        picks = (
-            ", and whose picks with --picks" if result is None else f", with --picks {result.path} --run {subject.run}"
-        )
+        picks = ", and whose picks with --picks"
+        if subject.result is not None:
+            picks = f", with --picks {subject.result.path} --run {subject.run}"
         raise MemoryLimitError(path, f"{takes}, {free / 1e9:.1f} GB are free", f"give the tomogram alone{picks}")
 
 
@@ -125,10 +124,10 @@ def _in_8_bits(probabilities: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 def read_segmentations(subject: Subject) -> tuple[Labels, ...]:
     """Return the segmentations of a run in its project; one that is damaged is named and left out."""
-    found = []
+    found, objects = [], () if subject.project is None else subject.project.objects
     for entry in _find_segmentations(subject):
         try:
-            found.append(_read_labels(entry, () if subject.project is None else subject.project.objects))
+            found.append(_read_labels(entry, objects))
         except TomogramError as error:
             logger.warning("a segmentation is not shown: %s", error)
     return tuple(found)
