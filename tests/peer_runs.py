@@ -10,7 +10,7 @@ from cryofind.types import Picks, VoxelGrid
 
 MODULES = (
     *("task", "crops", "augmentations", "targets", "losses", "networks", "inference", "decoding", "schedules"),
-    *("peers", "validation", "loop", "train", "pick"),
+    *("peers", "validation", "loop", "train", "pick", "curves"),
 )
 
 SHAPE = (40, 60, 60)

@@ -199,6 +199,45 @@ def test_a_training_goes_on_only_with_what_it_began_with(
     assert json.loads((tmp_path / "options.json").read_text())[name] == options[name]
 
 
+def write_training(folder: Path, peer: str, *f4: float) -> Path:
+    """Write what train.py leaves of a training: a validation for each F4, a minute of the processor apart."""
+    folder.mkdir()
+    (folder / "options.json").write_text(json.dumps({"peer": peer}))
+    rows = [
+        {"cpu_seconds": 60.0 * n, "step": 1000 * n, "f4": value, "by_object": {"ribosome": value / 2}}
+        for n, value in enumerate(f4, start=1)
+    ]
+    (folder / "curve.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_curves_of_trainings_beside_each_other(
+    code: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [write_training(tmp_path / "a", "monai-unet", 0.5, 0.75), write_training(tmp_path / "b", "other", 0.25)]
+    run_script(code, "curves", monkeypatch, *folders, "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "curves.md").read_text().splitlines() == [
+        "| recipe | CPU minutes | steps | F4 | ribosome |",
+        "| --- | --- | --- | --- | --- |",
+        "| monai-unet | 1 | 1,000 | 0.500 | 0.250 |",
+        "| monai-unet | 2 | 2,000 | 0.750 | 0.375 |",
+        "| other | 1 | 1,000 | 0.250 | 0.125 |",
+    ]
+    drawing = (tmp_path / "out" / "curves.svg").read_text()
+    assert drawing.count("<polyline") == 2
+    assert drawing.count("<circle") == 3
+
+
+def test_a_folder_without_a_curve_is_refused_in_a_line(
+    code: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match="nothing: holds no training"):
+        run_script(code, "curves", monkeypatch, tmp_path / "nothing", "--out", tmp_path / "out")
+    early = write_training(tmp_path / "early", "monai-unet")
+    with pytest.raises(SystemExit, match="monai-unet: was not validated yet"):
+        run_script(code, "curves", monkeypatch, early, "--out", tmp_path / "out")
+
+
 def test_projects_of_other_objects_or_spacings_are_refused(code: SimpleNamespace, tmp_path: Path) -> None:
     write_phantom_project(tmp_path / "a", runs=["R"], shape_zyx=(32, 48, 48))
     write_phantom_project(tmp_path / "b", runs=["R"], shape_zyx=(32, 48, 48), voxel_spacing_angstrom=12.0)

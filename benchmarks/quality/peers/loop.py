@@ -18,7 +18,7 @@ from validation import Verdict
 
 from cryofind.atomic import write_beside, write_text
 
-LAST, BEST, CURVE = "last.pt", "best.pt", "curve.jsonl"
+LAST, BEST, CURVE, OPTIONS = "last.pt", "best.pt", "curve.jsonl", "options.json"
 CHECKPOINT_SECONDS = 180.0
 GRADIENT_LIMIT = 1e4  # beyond any honest gradient: what is left out are overflows
 

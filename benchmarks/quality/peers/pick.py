@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from inference import ONE_VIEW, View
-from loop import keep_memory, load_best
+from loop import OPTIONS, keep_memory, load_best
 from peers import PEERS, Peer
 from task import Source, Task
 from torch import nn
@@ -56,7 +56,7 @@ def main() -> None:
     keep_memory()
     torch.set_num_threads(arguments.threads)
     logging.getLogger("cryofind").setLevel(logging.ERROR)
-    options = json.loads((arguments.folder / "options.json").read_text())
+    options = json.loads((arguments.folder / OPTIONS).read_text())
     peer = PEERS[options["peer"]]
     validation = Source.open(Path(options["validation_project"]), options["flavours"][0])
     task = validation.task

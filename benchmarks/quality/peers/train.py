@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from loop import Budget, Lesson, keep_memory, train
+from loop import OPTIONS, Budget, Lesson, keep_memory, train
 from peers import PEERS
 from schedules import BOUND_TO_BUDGET
 from task import Source, read_training_runs
@@ -57,7 +57,7 @@ def note_options(arguments: argparse.Namespace) -> None:
         "threads": arguments.threads,
         "seed": arguments.seed,
     }
-    path = arguments.out / "options.json"
+    path = arguments.out / OPTIONS
     fixed = ["peer", "projects", "validation_project", "validation_runs", "flavours", "seed"]
     if PEERS[arguments.peer].rate in BOUND_TO_BUDGET:
         fixed.append("minutes")
