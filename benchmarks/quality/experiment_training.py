@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import experiment_parts  # noqa: F401  (registers networks and losses)
 import numpy as np
 import torch
 from figures import Counts
@@ -31,7 +32,7 @@ from cryofind.pipeline.tuning import best_f_beta, fit_tuning, weigh_f_beta
 from cryofind.pipeline.volume_store import open_store
 from cryofind.predict import ReadyNetworks
 from cryofind.preprocess import preprocess_tomogram
-from cryofind.types import Picks
+from cryofind.types import ParticleSpec, Picks
 
 JOB_NAME, RESULT_NAME = "job.json", "result.json"
 # What a step costs does not depend on how many tomograms there are.
@@ -156,7 +157,7 @@ def find_candidates(network: nn.Module, opened: OpenSet, corpus: Corpus, config:
 def judge(candidates: Picks, opened: OpenSet, config: Config) -> dict[str, Any]:
     """Return the counts at crossed thresholds, and F4 at the best thresholds of the set itself, JSON-ready."""
     truth, specs = opened.truth, opened.particles
-    picks = select_crossed(candidates, opened, config)
+    picks = select_crossed(candidates, truth, specs, opened.runs, config)
     best = best_f_beta(candidates, truth, specs, config)
     return {
         "identity": opened.identity,
@@ -165,14 +166,16 @@ def judge(candidates: Picks, opened: OpenSet, config: Config) -> dict[str, Any]:
     }
 
 
-def select_crossed(candidates: Picks, opened: OpenSet, config: Config) -> Picks:
+def select_crossed(
+    candidates: Picks, truth: Picks, specs: Sequence[ParticleSpec], runs: Sequence[str], config: Config
+) -> Picks:
     """Return the candidates of each half of the runs, selected by the thresholds that the other half gives."""
     uncalibrated = config.model_copy(update={"tune": config.tune.model_copy(update={"calibrate": False})})
-    halves = (opened.runs[::2], opened.runs[1::2])
+    halves = (runs[::2], runs[1::2])
     selected = []
     for chosen, read in (halves, halves[::-1]):
-        pairs = (_of_runs(candidates, chosen), _of_runs(opened.truth, chosen))
-        selected.append(fit_tuning(*pairs, opened.particles, uncalibrated).select(_of_runs(candidates, read)))
+        pairs = (_of_runs(candidates, chosen), _of_runs(truth, chosen))
+        selected.append(fit_tuning(*pairs, specs, uncalibrated).select(_of_runs(candidates, read)))
     return Picks.concatenate(selected)
 
 

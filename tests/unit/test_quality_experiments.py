@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cryofind import czii
 from cryofind.config import Config
@@ -106,6 +107,34 @@ def test_every_variant_can_be_trained_and_changes_something(quality: SimpleNames
     assert len(set(described.values())) == len(described)
 
 
+def test_deep_supervision_teaches_every_level_and_picks_with_the_finest(quality: SimpleNamespace) -> None:
+    config = quality.experiment_variants.read_experiments(VARIANTS).config_of("deep-supervision")
+    torch.manual_seed(0)
+    network = build_network(config.model, 2)
+    images = torch.randn(2, 1, 32, 32, 32)
+    logits = network(images)
+    assert logits.shape == (2, 3 * 3, 16, 16, 16)  # three levels, two objects and the background
+    coarsest = logits[:, 6:].detach()
+    assert torch.equal(
+        coarsest[..., ::4, ::4, ::4].repeat_interleave(4, -1).repeat_interleave(4, -2), coarsest[:, :, ::4]
+    )
+
+    values, weights = torch.rand(2, 2, 16, 16, 16).round() / 2, torch.rand(2, 16, 16, 16)
+    names = ("ribosome", "thyroglobulin")
+    loss = build_loss(config.loss, names, "softmax")
+    plain = build_loss(config.loss.model_copy(update={"name": "weighted_cross_entropy"}), names, "softmax")
+    found = [plain(level, values, weights) for level in logits.split(3, dim=1)]
+    value = loss(logits, values, weights)
+    assert value.item() == pytest.approx((4 * found[0] + 2 * found[1] + found[2]).item() / 7, rel=1e-5)
+    torch.autograd.backward(value)
+    assert all(part.grad is not None for part in network.parameters())
+
+    network.eval()
+    trunk = dict(network.named_children())["trunk"]
+    assert torch.equal(network(images), trunk(images))
+    assert network(images).shape == (2, 3, 16, 16, 16)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -152,8 +181,7 @@ def test_thresholds_come_from_the_other_half(quality: SimpleNamespace) -> None:
         Picks.build(run, "ribosome", places, scores=[true_scores[run]] * 3 + [false_scores[run]] * 3) for run in runs
     ]
     truth = Picks.concatenate([Picks.build(run, "ribosome", places[:3]) for run in runs])
-    opened = SimpleNamespace(runs=runs, truth=truth, particles=(spec,))
-    picks = quality.experiment_training.select_crossed(Picks.concatenate(tables), opened, Config())
+    picks = quality.experiment_training.select_crossed(Picks.concatenate(tables), truth, (spec,), runs, Config())
     selected = {run: int(picks.of_run(run).selected.sum()) for run in runs}
     # Of a and c everything is above what b and d need, of b and d nothing is above what a and c need.
     assert selected == {"a": 6, "b": 0, "c": 6, "d": 0}
