@@ -14,6 +14,7 @@ from typing import Any, Self
 import experiment_parts  # noqa: F401  (registers networks and losses)
 import numpy as np
 import torch
+from decoys import write_decoy_project
 from figures import Counts
 from places import Places
 from rows import write_counts
@@ -50,6 +51,8 @@ class Job:
         The recipe.
     picks
         Whose picks are learnt from, in copick's grammar; empty for all.
+    decoys_of
+        Model whose false candidates are learnt from as an object of their own; empty for none.
     definitions, scratch
         Of the sets.
     learnt, judged
@@ -60,6 +63,7 @@ class Job:
 
     config: dict[str, Any]
     picks: str
+    decoys_of: str
     definitions: str
     scratch: str
     learnt: str
@@ -139,19 +143,22 @@ def _build_trainer(job: Job, config: Config, folder: Path, *, most_runs: int | N
     opened = job.open(job.learnt)
     selection = InputSelection(opened.spec.flavour, runs=opened.runs[:most_runs], picks_uri=job.picks)
     projects = (opened.project.path,)
+    if job.decoys_of:
+        projects = (write_decoy_project(opened, job.decoys_of, Path(job.scratch) / f"{job.learnt}-{job.decoys_of}"),)
     store = open_store(folder, config.train.memory_gigabytes, processes=1)
     corpus = read_corpus(projects, selection, config, store)
     return Trainer(TrainRequest(projects, folder, selection), config, corpus, None)
 
 
 def find_candidates(network: nn.Module, opened: OpenSet, corpus: Corpus, config: Config) -> Picks:
-    """Return all candidates in the tomograms of a set, with raw scores."""
+    """Return all candidates of a set's objects in its tomograms, with raw scores."""
     ready, found = ReadyNetworks.choose([network], config.predict), []
     for entry in opened.entries:
         prepared = preprocess_tomogram(entry.read(), config.preprocess, spacing_angstrom=corpus.spacing_angstrom)
         prediction = predict_tomogram(ready, prepared, corpus.specs, config.model.activation, config)
         found.append(prediction.find_picks(corpus.specs, config.locate))
-    return Picks.concatenate(found)
+    candidates = Picks.concatenate(found)
+    return candidates.where(np.isin(candidates.objects, [spec.name for spec in opened.particles]))
 
 
 def judge(candidates: Picks, opened: OpenSet, config: Config) -> dict[str, Any]:

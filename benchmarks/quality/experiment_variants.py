@@ -14,11 +14,16 @@ BASELINE = "common"
 
 
 class Variant(StageConfig):
-    """One table of `experiments.toml`: what it asks, its changes as of `--set`, whose picks are learnt from."""
+    """One table of `experiments.toml`.
+
+    What it asks, its changes as of `--set`, whose picks are learnt from, and the model whose false candidates are
+    learnt from as an object of their own.
+    """
 
     asks: str
     set: tuple[str, ...] = ()
     picks: str = ""
+    decoys_of: str = ""
 
 
 class Experiments(StageConfig):
@@ -34,7 +39,8 @@ class Experiments(StageConfig):
 
     def describe(self, name: str, config: Config) -> dict[str, Any]:
         """Return what a variant's training depends on beside its sets, JSON-ready."""
-        return {"config": config.model_dump(mode="json"), "picks": self.variants[name].picks}
+        variant = self.variants[name]
+        return {"config": config.model_dump(mode="json"), "picks": variant.picks, "decoys_of": variant.decoys_of}
 
 
 def read_experiments(path: Path) -> Experiments:

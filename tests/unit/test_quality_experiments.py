@@ -14,6 +14,7 @@ import torch
 from cryofind import czii
 from cryofind.config import Config
 from cryofind.errors import ConfigError
+from cryofind.io import open_project
 from cryofind.models import build_network
 from cryofind.models.unet import network_multiple
 from cryofind.train import build_loss
@@ -21,7 +22,7 @@ from cryofind.types import ParticleSpec, Picks
 from tests.benchmark_scripts import BENCHMARKS, import_scripts
 
 MODULES = ("figures", "places", "hardware", "sets", "lock", "rows", "board", "curve_rows")
-OWN = ("experiment_variants", "experiment_table", "experiment_training", "experiments")
+OWN = ("decoys", "experiment_variants", "experiment_table", "experiment_training", "experiments")
 VARIANTS = BENCHMARKS / "quality" / "experiments.toml"
 
 RECIPE = """
@@ -93,8 +94,8 @@ def test_every_variant_can_be_trained_and_changes_something(quality: SimpleNames
     experiments = quality.experiment_variants.read_experiments(VARIANTS)
     common = experiments.config_of("common")
     voxels = common.train.batch_size * math.prod(common.train.crop_zyx)
-    described, multiples = {}, dict[str, int]()
-    for name, variant in experiments.variants.items():
+    described, multiples = set[str](), dict[str, int]()
+    for name in experiments.variants:
         config = experiments.config_of(name)
         model = config.model.model_dump_json()
         if model not in multiples:
@@ -103,8 +104,8 @@ def test_every_variant_can_be_trained_and_changes_something(quality: SimpleNames
         assert not any(size % multiples[model] for size in config.train.crop_zyx), name
         seen = config.train.batch_size * math.prod(config.train.crop_zyx)
         assert seen == voxels or name in {"batch-4", "batch-16"}, name
-        described[name] = (config.model_dump_json(), variant.picks)
-    assert len(set(described.values())) == len(described)
+        described.add(json.dumps(experiments.describe(name, config)))
+    assert len(described) == len(experiments.variants)
 
 
 def test_deep_supervision_teaches_every_level_and_picks_with_the_finest(quality: SimpleNamespace) -> None:
@@ -185,6 +186,40 @@ def test_thresholds_come_from_the_other_half(quality: SimpleNamespace) -> None:
     selected = {run: int(picks.of_run(run).selected.sum()) for run in runs}
     # Of a and c everything is above what b and d need, of b and d nothing is above what a and c need.
     assert selected == {"a": 6, "b": 0, "c": 6, "d": 0}
+
+
+def test_decoys_lie_on_no_particle_and_not_on_each_other(quality: SimpleNamespace) -> None:
+    specs = (ParticleSpec("ribosome", 150.0, 1), ParticleSpec("apo-ferritin", 60.0, 2))
+    truth = Picks.build("a", "ribosome", [[1000.0, 1000.0, 1000.0]])
+    xs = [1149.0, 1160.0, 1210.0, 1230.0, 4000.0]
+    names = ["apo-ferritin", "apo-ferritin", "ribosome", "ribosome", "apo-ferritin"]
+    places = np.array([[1000.0, 1000.0, x] for x in xs])
+    candidates = Picks.build("a", names, places, scores=[0.9, 0.8, 0.5, 0.4, 0.1])
+    found = quality.decoys.find_decoys(candidates, truth, specs, ("a", "b"))
+    # 1149 is within the ribosome, and 1210 within a decoy's radius of 1160, which is the surer one.
+    assert found.positions_zyx_angstrom[:, 2].tolist() == [1160.0, 1230.0, 4000.0]
+    assert set(found.objects) == {"decoy"}
+    assert found.run_names == ("a",)
+
+
+def test_a_project_of_decoys_holds_the_true_picks_too(
+    quality: SimpleNamespace, bench: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = quality.sets.open_set(quality.places.Places(bench / "sets.toml", bench / "scratch"), "proxy-train")
+    far = Picks.build(opened.runs[0], "thyroglobulin", [[1e4, 1e4, 1e4]], scores=[0.5])
+
+    def pick(*arguments: object) -> None:
+        folder = Path(str(arguments[arguments.index("--out") + 1]))
+        folder.mkdir(parents=True)
+        far.to_csv(folder / "picks.csv")
+
+    monkeypatch.setattr(quality.decoys, "run_cryofind", pick)
+    project = open_project(quality.decoys.write_decoy_project(opened, "any", bench / "with-decoys"))
+    picks = project.read_picks()
+    assert len(picks) == len(opened.truth) + 1
+    assert picks.of_object("decoy").positions_zyx_angstrom.tolist() == far.positions_zyx_angstrom.tolist()
+    assert {spec.name: spec.score_weight for spec in project.objects}["decoy"] == 0
+    assert quality.decoys.write_decoy_project(opened, "any", bench / "with-decoys").is_file()  # kept: nothing is picked
 
 
 def make_row(quality: SimpleNamespace, variant: str, seed: int, hits: float, *, runs: int = 8) -> dict[str, Any]:
