@@ -10,7 +10,6 @@ on a tomogram. Writes crowding.json and crowding.md into FOLDER, and the tables 
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -95,12 +94,12 @@ def measure(
         "model": model,
         "test_runs": list(outcomes["before"].counts.runs),
         "separation_factors": after.locate.separation_factors,
-        "f4": {name: _as_numbers(outcome.f4) for name, outcome in outcomes.items()},
+        "f4": {name: outcome.f4.as_numbers() for name, outcome in outcomes.items()},
         "f4_by_object": {
             name: dict(zip(outcome.counts.objects, outcome.counts.f_beta().tolist(), strict=True))
             for name, outcome in outcomes.items()
         },
-        "gain": {name: _as_numbers(estimate) for name, estimate in margins.items()},
+        "gain": {name: estimate.as_numbers() for name, estimate in margins.items()},
         "recall": {name: _as_record(outcome.recalls) for name, outcome in outcomes.items()},
     }
 
@@ -158,11 +157,6 @@ def read_unseen(picker: Picker, path: Path, runs: Sequence[str]) -> Iterator[tup
             raise InSampleError(f"{path}: run {entry.run}", "is one that the model has seen", "leave it out")
         print(f"{number + 1} of {len(annotated)}: {entry.run}", file=sys.stderr, flush=True)
         yield tomogram, truth
-
-
-def _as_numbers(estimate: Estimate) -> dict[str, float | None]:
-    """Return an estimate, JSON-ready: too few runs have no interval."""
-    return {name: value if math.isfinite(value) else None for name, value in asdict(estimate).items()}
 
 
 def _as_record(table: RecallTable) -> dict[str, dict[str, dict[str, Any]]]:

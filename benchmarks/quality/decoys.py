@@ -10,14 +10,15 @@ from sets import OpenSet
 
 from cryofind.io import write_copick_config, write_picks_overlay
 from cryofind.locate import suppress_neighbours
+from cryofind.models import find_model, model_hash
+from cryofind.pipeline.records import hash_document
 from cryofind.pipeline.simulated_runs import TRUTH_SESSION, TRUTH_USER
 from cryofind.types import ParticleSpec, Picks
 
 DECOY_NAME, DECOY_RADIUS_ANGSTROM = "decoy", 60.0
-MOST_PER_RUN = 40  # of 96 x 256 x 256 voxels: 460 in a tomogram of the challenge's size
 
 
-def write_decoy_project(opened: OpenSet, model: str, folder: Path) -> Path:
+def write_decoy_project(opened: OpenSet, model: str, scratch: Path) -> Path:
     """Write a copick project with tomograms and picks of a set, and with decoys; return its configuration.
 
     Parameters
@@ -25,47 +26,46 @@ def write_decoy_project(opened: OpenSet, model: str, folder: Path) -> Path:
     opened
         The set; its tomograms stay where they are.
     model
-        Whose false candidates are taken.
-    folder
-        Of the new project. One that is there is kept.
+        Whose false picks are taken.
+    scratch
+        Folder for the project, whose name tells what it was made from; picking goes on where it stopped.
     """
-    config = folder / "copick.json"
-    if config.is_file():
-        return config
-    found = folder / "candidates"
+    made_from = [opened.identity, model_hash(find_model(model)), DECOY_RADIUS_ANGSTROM]
+    folder = scratch / f"{opened.name}-{model}-{hash_document(made_from)[:8]}"
     runs = [part for run in opened.runs for part in ("--run", run)]
-    run_cryofind("pick", opened.project.path, "--model", model, "--out", found, "--set", "locate.floor_factor=0", *runs)
-    decoys = find_decoys(Picks.from_csv(found / "picks.csv"), opened.truth, opened.particles, opened.runs)
+    run_cryofind("pick", opened.project.path, "--model", model, "--out", folder / "picks", *runs)
+    decoys = find_decoys(Picks.from_csv(folder / "picks" / "picks.csv"), opened.truth, opened.particles, opened.runs)
     spacings = {entry.run: entry.read_grid().spacing_angstrom for entry in opened.entries}
-    name = {"user": TRUTH_USER, "session": TRUTH_SESSION}
-    write_picks_overlay(folder, decoys, **name, voxel_spacings=spacings, runs=opened.runs, objects=(DECOY_NAME,))
+    written_as = {"user": TRUTH_USER, "session": TRUTH_SESSION, "objects": (DECOY_NAME,)}
+    write_picks_overlay(folder, decoys, voxel_spacings=spacings, runs=opened.runs, **written_as)
     label = 1 + max(spec.label for spec in opened.project.objects)
     objects = [*opened.project.objects, ParticleSpec(DECOY_NAME, DECOY_RADIUS_ANGSTROM, label, score_weight=0.0)]
-    static = opened.project.overlay_root
+    config, static = folder / "copick.json", opened.project.overlay_root
     write_copick_config(config, name="decoys", objects=objects, overlay_root=folder, static_root=static)
     return config
 
 
-def find_decoys(candidates: Picks, truth: Picks, specs: Sequence[ParticleSpec], runs: Sequence[str]) -> Picks:
-    """Return the best candidates of each run that lie on no particle of any kind, as picks of the decoy.
+def find_decoys(picks: Picks, truth: Picks, specs: Sequence[ParticleSpec], runs: Sequence[str]) -> Picks:
+    """Return the selected picks that lie on no particle of any kind, as picks of the decoy, the surest first.
 
-    None lies nearer to a true particle's middle than its radius, or to another decoy than a decoy's.
+    None is nearer to a true particle's middle than its radius and half of a decoy's together, so that their targets
+    stay apart, or nearer to another decoy than a decoy's radius.
     """
-    radii_angstrom = {spec.name: float(spec.radius_angstrom or 0.0) for spec in specs}
     found = []
     for run in runs:
-        of_run = candidates.of_run(run)
+        of_run, true = picks.of_run(run).only_selected(), truth.of_run(run)
         is_free = np.ones(len(of_run), bool)
-        for name in radii_angstrom:
-            places = truth.of_run(run).of_object(name).positions_zyx_angstrom
+        for spec in specs:
+            places = true.of_object(spec.name).positions_zyx_angstrom
             if len(places):
-                is_free &= KDTree(places).query(of_run.positions_zyx_angstrom)[0] > radii_angstrom[name]
+                reach = float(spec.radius_angstrom or 0.0) + DECOY_RADIUS_ANGSTROM / 2
+                is_free &= KDTree(places).query(of_run.positions_zyx_angstrom)[0] > reach
         free = of_run.where(is_free)
         kept = suppress_neighbours(
             free.positions_zyx_angstrom,
             free.scores,
             np.zeros(len(free), np.int64),
             separations_angstrom=np.full((1, 1), DECOY_RADIUS_ANGSTROM),
-        )[:MOST_PER_RUN]
+        )
         found.append(Picks.build(run, DECOY_NAME, free.positions_zyx_angstrom[kept]))
     return Picks.concatenate(found)

@@ -51,24 +51,24 @@ class Job:
         The recipe.
     picks
         Whose picks are learnt from, in copick's grammar; empty for all.
-    decoys_of
-        Model whose false candidates are learnt from as an object of their own; empty for none.
     definitions, scratch
         Of the sets.
     learnt, judged
         Names of the sets to learn from and to judge by; without any of the latter the costs of a step are measured.
     threads
         Of the network.
+    decoys_of
+        Model whose false picks are learnt from as an object of their own; empty for none.
     """
 
     config: dict[str, Any]
     picks: str
-    decoys_of: str
     definitions: str
     scratch: str
     learnt: str
     judged: tuple[str, ...]
     threads: int
+    decoys_of: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -144,7 +144,7 @@ def _build_trainer(job: Job, config: Config, folder: Path, *, most_runs: int | N
     selection = InputSelection(opened.spec.flavour, runs=opened.runs[:most_runs], picks_uri=job.picks)
     projects = (opened.project.path,)
     if job.decoys_of:
-        projects = (write_decoy_project(opened, job.decoys_of, Path(job.scratch) / f"{job.learnt}-{job.decoys_of}"),)
+        projects = (write_decoy_project(opened, job.decoys_of, Path(job.scratch) / "experiments"),)
     store = open_store(folder, config.train.memory_gigabytes, processes=1)
     corpus = read_corpus(projects, selection, config, store)
     return Trainer(TrainRequest(projects, folder, selection), config, corpus, None)

@@ -16,8 +16,8 @@ BASELINE = "common"
 class Variant(StageConfig):
     """One table of `experiments.toml`.
 
-    What it asks, its changes as of `--set`, whose picks are learnt from, and the model whose false candidates are
-    learnt from as an object of their own.
+    What it asks, its changes as of `--set`, whose picks are learnt from, and the model whose false picks are learnt
+    from as an object of their own.
     """
 
     asks: str
@@ -40,7 +40,8 @@ class Experiments(StageConfig):
     def describe(self, name: str, config: Config) -> dict[str, Any]:
         """Return what a variant's training depends on beside its sets, JSON-ready."""
         variant = self.variants[name]
-        return {"config": config.model_dump(mode="json"), "picks": variant.picks, "decoys_of": variant.decoys_of}
+        decoys = {"decoys_of": variant.decoys_of} if variant.decoys_of else {}
+        return {"config": config.model_dump(mode="json"), "picks": variant.picks, **decoys}
 
 
 def read_experiments(path: Path) -> Experiments:

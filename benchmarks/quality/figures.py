@@ -1,7 +1,8 @@
 """What picks of several tomograms are worth, with the uncertainty that so few tomograms leave."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,10 @@ class Estimate:
     def excludes_zero(self) -> bool:
         """Whether a difference counts."""
         return self.low > 0 or self.high < 0
+
+    def as_numbers(self) -> dict[str, float | None]:
+        """Return figure and interval, JSON-ready: None where there is no interval."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, eq=False)

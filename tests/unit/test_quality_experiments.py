@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,6 @@ import torch
 from cryofind import czii
 from cryofind.config import Config
 from cryofind.errors import ConfigError
-from cryofind.io import open_project
 from cryofind.models import build_network
 from cryofind.models.unet import network_multiple
 from cryofind.train import build_loss
@@ -191,35 +191,46 @@ def test_thresholds_come_from_the_other_half(quality: SimpleNamespace) -> None:
 def test_decoys_lie_on_no_particle_and_not_on_each_other(quality: SimpleNamespace) -> None:
     specs = (ParticleSpec("ribosome", 150.0, 1), ParticleSpec("apo-ferritin", 60.0, 2))
     truth = Picks.build("a", "ribosome", [[1000.0, 1000.0, 1000.0]])
-    xs = [1149.0, 1160.0, 1210.0, 1230.0, 4000.0]
+    xs = [1179.0, 1190.0, 1240.0, 1260.0, 4000.0]
     names = ["apo-ferritin", "apo-ferritin", "ribosome", "ribosome", "apo-ferritin"]
     places = np.array([[1000.0, 1000.0, x] for x in xs])
-    candidates = Picks.build("a", names, places, scores=[0.9, 0.8, 0.5, 0.4, 0.1])
-    found = quality.decoys.find_decoys(candidates, truth, specs, ("a", "b"))
-    # 1149 is within the ribosome, and 1210 within a decoy's radius of 1160, which is the surer one.
-    assert found.positions_zyx_angstrom[:, 2].tolist() == [1160.0, 1230.0, 4000.0]
+    picks = Picks.build("a", names, places, scores=[0.9, 0.8, 0.5, 0.4, 0.1]).selected_above({}, default=0.2)
+    found = quality.decoys.find_decoys(picks, truth, specs, ("a", "b"))
+    # 1179 touches the ribosome, 1240 is within a decoy's radius of 1190, which is surer, 4000 was not selected.
+    assert found.positions_zyx_angstrom[:, 2].tolist() == [1190.0, 1260.0]
     assert set(found.objects) == {"decoy"}
     assert found.run_names == ("a",)
 
 
-def test_a_project_of_decoys_holds_the_true_picks_too(
+def test_false_picks_are_learnt_beside_the_true_ones(
     quality: SimpleNamespace, bench: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = quality.sets.open_set(quality.places.Places(bench / "sets.toml", bench / "scratch"), "proxy-train")
-    far = Picks.build(opened.runs[0], "thyroglobulin", [[1e4, 1e4, 1e4]], scores=[0.5])
+    corner = Picks.build(opened.runs[0], "thyroglobulin", [[5.0, 5.0, 5.0]], scores=[0.5])
 
     def pick(*arguments: object) -> None:
         folder = Path(str(arguments[arguments.index("--out") + 1]))
-        folder.mkdir(parents=True)
-        far.to_csv(folder / "picks.csv")
+        folder.mkdir(parents=True, exist_ok=True)
+        corner.to_csv(folder / "picks.csv")
 
     monkeypatch.setattr(quality.decoys, "run_cryofind", pick)
-    project = open_project(quality.decoys.write_decoy_project(opened, "any", bench / "with-decoys"))
-    picks = project.read_picks()
-    assert len(picks) == len(opened.truth) + 1
-    assert picks.of_object("decoy").positions_zyx_angstrom.tolist() == far.positions_zyx_angstrom.tolist()
-    assert {spec.name: spec.score_weight for spec in project.objects}["decoy"] == 0
-    assert quality.decoys.write_decoy_project(opened, "any", bench / "with-decoys").is_file()  # kept: nothing is picked
+    monkeypatch.setattr(quality.decoys, "find_decoys", lambda picks, *_: replace(picks, objects=np.array(["decoy"])))
+    variants = [*RECIPE.splitlines(), "[variants.decoys]", 'asks = "decoys?"', 'decoys_of = "czii-sim-small"']
+    (bench / "experiments.toml").write_text("\n".join(variants))
+    experiments = quality.experiment_variants.read_experiments(bench / "experiments.toml")
+    config = experiments.config_of("decoys", steps=1)
+    fixed = {"definitions": str(bench / "sets.toml"), "scratch": str(bench / "scratch"), "learnt": "proxy-train"}
+    described = experiments.describe("decoys", config)
+    job = quality.experiment_training.Job(**described, **fixed, judged=("proxy-validation",), threads=1)
+    job.write(bench)
+    assert quality.experiment_training.Job.read(bench).decoys_of == "czii-sim-small"
+    trainer = quality.experiment_training._build_trainer(job, config, bench / "training")
+    assert [spec.name for spec in trainer.corpus.specs][-1] == "decoy"
+    network = build_network(config.model, len(trainer.corpus.specs))
+    candidates = quality.experiment_training.find_candidates(
+        network, job.open("proxy-validation"), trainer.corpus, config
+    )
+    assert "decoy" not in candidates.object_names
 
 
 def make_row(quality: SimpleNamespace, variant: str, seed: int, hits: float, *, runs: int = 8) -> dict[str, Any]:

@@ -214,14 +214,17 @@ def write_training(folder: Path, peer: str, *f4: float) -> Path:
 def test_curves_of_trainings_beside_each_other(
     code: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders = [write_training(tmp_path / "a", "monai-unet", 0.5, 0.75), write_training(tmp_path / "b", "other", 0.25)]
+    folders = [
+        write_training(tmp_path / "a", "monai-unet", 0.5, 0.75),
+        write_training(tmp_path / "b", "monai-unet", 0.25),
+    ]
     run_script(code, "curves", monkeypatch, *folders, "--out", tmp_path / "out")
     assert (tmp_path / "out" / "curves.md").read_text().splitlines() == [
         "| recipe | CPU minutes | steps | F4 | ribosome |",
         "| --- | --- | --- | --- | --- |",
         "| monai-unet | 1 | 1,000 | 0.500 | 0.250 |",
         "| monai-unet | 2 | 2,000 | 0.750 | 0.375 |",
-        "| other | 1 | 1,000 | 0.250 | 0.125 |",
+        "| monai-unet | 1 | 1,000 | 0.250 | 0.125 |",
     ]
     drawing = (tmp_path / "out" / "curves.svg").read_text()
     assert drawing.count("<polyline") == 2

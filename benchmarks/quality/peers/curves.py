@@ -19,13 +19,13 @@ from plot import Series, draw_panels
 
 from cryofind.atomic import write_text
 
-Rows = list[dict[str, Any]]
+Curves = list[tuple[str, list[dict[str, Any]]]]
 
 
 def main() -> None:
     arguments = parse_arguments()
-    curves = {read_name(folder): read_curve(folder) for folder in arguments.folders}
-    if missing := [name for name, rows in curves.items() if not rows]:
+    curves = [(read_name(folder), read_curve(folder)) for folder in arguments.folders]
+    if missing := [name for name, rows in curves if not rows]:
         sys.exit(f"{missing[0]}: was not validated yet ({CURVE}); train it for longer")
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_text(arguments.out / "curves.md", text := format_curves(curves))
@@ -41,23 +41,22 @@ def read_name(folder: Path) -> str:
         sys.exit(f"{folder}: holds no training ({OPTIONS}); name folders that train.py wrote")
 
 
-def format_curves(curves: dict[str, Rows]) -> str:
+def format_curves(curves: Curves) -> str:
     """Return a Markdown table, a line for each validation."""
-    objects = list(next(iter(curves.values()))[0]["by_object"])
+    objects = list(curves[0][1][0]["by_object"])
     columns = ["recipe", "CPU minutes", "steps", "F4", *objects]
     lines = [columns, ["---"] * len(columns)]
-    for name, rows in curves.items():
+    for name, rows in curves:
         for row in rows:
-            found = [f"{value:.3f}" for value in (row["f4"], *(row["by_object"][each] for each in objects))]
+            found = [f"{value:.3f}" for value in (row["f4"], *map(row["by_object"].__getitem__, objects))]
             lines.append([name, f"{row['cpu_seconds'] / 60:.0f}", f"{row['step']:,}", *found])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def draw_curves(curves: dict[str, Rows]) -> str:
+def draw_curves(curves: Curves) -> str:
     """Return F4 over minutes of the processor, as SVG."""
     series = [
-        Series(name, [row["cpu_seconds"] / 60 for row in rows], [row["f4"] for row in rows])
-        for name, rows in curves.items()
+        Series(name, [row["cpu_seconds"] / 60 for row in rows], [row["f4"] for row in rows]) for name, rows in curves
     ]
     panels = {"F4 of the validation runs": series}
     return draw_panels(panels, along="CPU minutes of training", title="Published recipes")
