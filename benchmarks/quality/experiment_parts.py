@@ -69,7 +69,10 @@ def build_deep_res16(in_channels: int, out_channels: int, *, widths: tuple[int, 
 
 
 def make_deep_cross_entropy(config: LossConfig, object_weights: Tensor, activation: Activation) -> Loss:
-    """Return weighted cross-entropy over the answers of all levels; each weighs half of the next finer one."""
+    """Return weighted cross-entropy over the answers of all levels; each weighs half of the next finer one.
+
+    Only with `train.unlabelled_after=1`: what spares unlabelled particles takes all channels for those of one level.
+    """
     measure = make_weighted_cross_entropy(config, object_weights, activation)
     channels = len(object_weights) + (activation == "softmax")
 

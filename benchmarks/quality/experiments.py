@@ -37,6 +37,7 @@ from sets import OpenSet, SetMissingError, open_set
 from cryofind.atomic import write_json, write_text
 from cryofind.config import Config
 from cryofind.errors import ConfigError, CryofindError
+from cryofind.models import find_model, model_hash
 from cryofind.pipeline.records import hash_document, timestamp
 
 FOLDER = "experiments"
@@ -128,7 +129,10 @@ class Bench:
 
     def _hash(self, name: str, config: Config) -> str:
         sets = {one.name: one.identity for one in (self.learnt, *self.judged)}
-        return hash_document({**self.experiments.describe(name, config), "sets": sets})[:8]
+        described = {**self.experiments.describe(name, config), "sets": sets}
+        if miner := described.get("decoys_of"):
+            described["decoys_of"] = model_hash(find_model(miner))
+        return hash_document(described)[:8]
 
     def _make_job(self, name: str, config: Config, *, judged: tuple[str, ...]) -> Job:
         return Job(

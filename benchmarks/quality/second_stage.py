@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cryofind.atomic import write_json
-from cryofind.errors import CryofindError, InSampleError
+from cryofind.errors import CryofindError, InSampleError, PicksError
 from cryofind.models import find_model, model_hash
 from cryofind.pipeline import load_model
 from cryofind.pipeline.picker import Picker
@@ -54,6 +54,8 @@ class Candidates:
         All N candidates with the model's raw scores.
     truth
         True picks of these runs.
+    runs
+        Names of the runs.
     crops
         Grey values around each candidate, shape (N, CROP_VOXELS, CROP_VOXELS, CROP_VOXELS).
     objects
@@ -64,6 +66,7 @@ class Candidates:
 
     picks: Picks
     truth: Picks
+    runs: tuple[str, ...]
     crops: Tensor
     objects: Tensor
     is_hit: Tensor
@@ -144,24 +147,32 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def find_candidates(picker: Picker, project: Path, runs: Sequence[str] = ()) -> Candidates:
-    """Return the candidates in the annotated runs of a project; errors as of `read_unseen`."""
-    tables, truths, crops = [], [], []
+    """Return the candidates in the annotated runs of a project.
+
+    Errors are those of `read_unseen`; PicksError if there is no candidate.
+    """
+    tables, truths, crops, names = [], [], [], []
     for tomogram, truth in read_unseen(picker, project, runs):
         prepared = picker.prepare(tomogram)
         tables.append(picker.predict(prepared).find_picks(picker.specs, picker.config.locate))
         truths.append(truth)
+        names.append(tomogram.run)
         crops.append(cut_crops(prepared, tables[-1].positions_zyx_angstrom))
-    return label_candidates(picker, Picks.concatenate(tables), Picks.concatenate(truths), np.concatenate(crops))
+    if not any(map(len, tables)):
+        raise PicksError(str(project), "the model finds no candidate in its runs", "take others, or another model")
+    return label_candidates(picker, Picks.concatenate(tables), Picks.concatenate(truths), names, np.concatenate(crops))
 
 
-def label_candidates(picker: Picker, picks: Picks, truth: Picks, crops: NDArray[np.float16]) -> Candidates:
+def label_candidates(
+    picker: Picker, picks: Picks, truth: Picks, runs: Sequence[str], crops: NDArray[np.float16]
+) -> Candidates:
     """Return candidates with what is to be learnt of them."""
     names = [spec.name for spec in picker.specs]
     objects = np.array([names.index(name) for name in picks.objects], np.int64)
     is_hit = np.zeros(len(picks), bool)
     for match in match_candidates(picks, truth, picker.specs).values():
         is_hit[match.candidate_rows] = match.candidate_is_hit
-    return Candidates(picks, truth, *(torch.from_numpy(array) for array in (crops, objects, is_hit)))
+    return Candidates(picks, truth, tuple(runs), *(torch.from_numpy(array) for array in (crops, objects, is_hit)))
 
 
 def cut_crops(tomogram: Tomogram, positions_zyx_angstrom: NDArray[np.float64]) -> NDArray[np.float16]:
@@ -214,14 +225,13 @@ def rescore(network: SecondLook, judged: Candidates) -> NDArray[np.float32]:
 
 def count_crossed(picks: Picks, judged: Candidates, picker: Picker) -> Counts:
     """Return the counts of candidates, selected by the thresholds of the other half of the runs."""
-    truth = judged.truth
-    return Counts.of(select_crossed(picks, truth, picker.specs, truth.run_names, picker.config), truth, picker.specs)
+    truth, specs, runs = judged.truth, picker.specs, judged.runs
+    return Counts.of(select_crossed(picks, truth, specs, runs, picker.config), truth, specs, runs=runs)
 
 
 def describe(project: Path, candidates: Candidates) -> dict[str, Any]:
     """Return what there was to learn from or to judge."""
-    runs = list(candidates.truth.run_names)
-    hits = int(candidates.is_hit.sum())
+    runs, hits = list(candidates.runs), int(candidates.is_hit.sum())
     return {"project": str(project), "runs": runs, "candidates": len(candidates.picks), "hits": hits}
 
 
@@ -243,7 +253,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if min(arguments.steps, arguments.seeds) < 1:
+        parser.error("--steps and --seeds must be 1 or more")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def make_candidates(second_stage: SimpleNamespace, *, count: int = 100, seed: in
     names = np.array([spec.name for spec in SPECS])[objects]
     picks = Picks.build("R", list(names), places, scores=random.uniform(0.1, 0.9, count))
     tensors = (torch.from_numpy(crops.astype(np.float16)), torch.from_numpy(objects), torch.from_numpy(is_hit))
-    return second_stage.Candidates(picks, picks.where(is_hit), *tensors)
+    return second_stage.Candidates(picks, picks.where(is_hit), ("R",), *tensors)
 
 
 def test_crops_lie_about_their_candidates_even_at_faces(second_stage: SimpleNamespace) -> None:
@@ -87,7 +87,7 @@ def test_hits_are_candidates_on_a_particle_of_their_kind(second_stage: SimpleNam
     truth = Picks.build("a", "ribosome", place)
     names = ["ribosome", "apo-ferritin", "ribosome"]
     found = Picks.build("a", names, np.add(place, [[0], [0], [400]]), scores=[0.9, 0.8, 0.7])
-    candidates = second_stage.label_candidates(picker, found, truth, np.zeros((3, 1, 1, 1), np.float16))
+    candidates = second_stage.label_candidates(picker, found, truth, ("a",), np.zeros((3, 1, 1, 1), np.float16))
     assert candidates.is_hit.tolist() == [True, False, False]
     assert [picker.specs[channel].name for channel in candidates.objects] == names
 
