@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 from places import run_cryofind
 from scipy.spatial import KDTree
-from sets import OpenSet
+from sets import OpenSet, write_over
 
-from cryofind.io import write_copick_config, write_picks_overlay
 from cryofind.locate import suppress_neighbours
 from cryofind.models import find_model, model_hash
 from cryofind.pipeline.records import hash_document
-from cryofind.pipeline.simulated_runs import TRUTH_SESSION, TRUTH_USER
 from cryofind.types import ParticleSpec, Picks
 
 DECOY_NAME, DECOY_RADIUS_ANGSTROM = "decoy", 60.0
@@ -35,14 +33,9 @@ def write_decoy_project(opened: OpenSet, model: str, scratch: Path) -> Path:
     runs = [part for run in opened.runs for part in ("--run", run)]
     run_cryofind("pick", opened.project.path, "--model", model, "--out", folder / "picks", *runs)
     decoys = find_decoys(Picks.from_csv(folder / "picks" / "picks.csv"), opened.truth, opened.particles, opened.runs)
-    spacings = {entry.run: entry.read_grid().spacing_angstrom for entry in opened.entries}
-    written_as = {"user": TRUTH_USER, "session": TRUTH_SESSION, "objects": (DECOY_NAME,)}
-    write_picks_overlay(folder, decoys, voxel_spacings=spacings, runs=opened.runs, **written_as)
     label = 1 + max(spec.label for spec in opened.project.objects)
     objects = [*opened.project.objects, ParticleSpec(DECOY_NAME, DECOY_RADIUS_ANGSTROM, label, score_weight=0.0)]
-    config, static = folder / "copick.json", opened.project.overlay_root
-    write_copick_config(config, name="decoys", objects=objects, overlay_root=folder, static_root=static)
-    return config
+    return write_over(opened, folder, decoys, names=(DECOY_NAME,), objects=objects)
 
 
 def find_decoys(picks: Picks, truth: Picks, specs: Sequence[ParticleSpec], runs: Sequence[str]) -> Picks:

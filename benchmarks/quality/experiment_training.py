@@ -35,6 +35,7 @@ from cryofind.predict import ReadyNetworks
 from cryofind.preprocess import preprocess_tomogram
 from cryofind.types import ParticleSpec, Picks
 
+FOLDER = "experiments"  # in the scratch folder
 JOB_NAME, RESULT_NAME = "job.json", "result.json"
 # What a step costs does not depend on how many tomograms there are.
 RUNS_TO_TIME = 4
@@ -144,7 +145,7 @@ def _build_trainer(job: Job, config: Config, folder: Path, *, most_runs: int | N
     selection = InputSelection(opened.spec.flavour, runs=opened.runs[:most_runs], picks_uri=job.picks)
     projects = (opened.project.path,)
     if job.decoys_of:
-        projects = (write_decoy_project(opened, job.decoys_of, Path(job.scratch) / "experiments"),)
+        projects = (write_decoy_project(opened, job.decoys_of, Path(job.scratch) / FOLDER),)
     store = open_store(folder, config.train.memory_gigabytes, processes=1)
     corpus = read_corpus(projects, selection, config, store)
     return Trainer(TrainRequest(projects, folder, selection), config, corpus, None)

@@ -28,7 +28,7 @@ from typing import Any
 
 from curve_rows import append_row, read_rows
 from experiment_table import format_report
-from experiment_training import RESULT_NAME, Job
+from experiment_training import FOLDER, RESULT_NAME, Job
 from experiment_variants import BASELINE, Experiments, choose_variants, read_experiments
 from hardware import describe_hardware, describe_load, read_commit, read_load
 from places import HERE, Places
@@ -40,7 +40,6 @@ from cryofind.errors import ConfigError, CryofindError
 from cryofind.models import find_model, model_hash
 from cryofind.pipeline.records import hash_document, timestamp
 
-FOLDER = "experiments"
 LEARNT = "proxy-train"
 JUDGED = ("proxy-validation", "proxy-shift")
 # Costs that differ by less are the same: it is what timing one recipe twice gives.

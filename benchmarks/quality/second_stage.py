@@ -146,13 +146,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def find_candidates(picker: Picker, project: Path, runs: Sequence[str] = ()) -> Candidates:
+def find_candidates(picker: Picker, project: Path) -> Candidates:
     """Return the candidates in the annotated runs of a project.
 
     Errors are those of `read_unseen`; PicksError if there is no candidate.
     """
     tables, truths, crops, names = [], [], [], []
-    for tomogram, truth in read_unseen(picker, project, runs):
+    for tomogram, truth in read_unseen(picker, project, ()):
         prepared = picker.prepare(tomogram)
         tables.append(picker.predict(prepared).find_picks(picker.specs, picker.config.locate))
         truths.append(truth)

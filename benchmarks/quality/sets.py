@@ -1,6 +1,7 @@
 """The sets of the benchmark: what they are to be, and where they are, made on demand."""
 
 import filecmp
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,7 +14,7 @@ from cryofind.config import StageConfig, Triple
 from cryofind.differences import list_differences
 from cryofind.documents import parse_document, read_recipe
 from cryofind.errors import ConfigError, CryofindError, OutputError, ProjectError, advise_known_names
-from cryofind.io import Project, TomogramEntry, open_project
+from cryofind.io import Project, TomogramEntry, open_project, write_copick_config, write_picks_overlay
 from cryofind.pipeline import InputSelection
 from cryofind.pipeline.inputs import choose_one_per_run
 from cryofind.pipeline.records import hash_document, read_record
@@ -171,6 +172,35 @@ def open_set(places: Places, name: str) -> OpenSet:
         raise ProjectError(f"set {name}: {folder}", problem, "remove the folder to have it made again")
     truth = project.read_picks(f"*:{TRUTH_USER}/{TRUTH_SESSION}", runs=runs)
     return OpenSet(name, spec, made_from, project, entries, truth)
+
+
+def write_over(
+    opened: OpenSet, folder: Path, picks: Picks, *, names: Sequence[str], objects: Sequence[ParticleSpec]
+) -> Path:
+    """Write a copick project with the tomograms of a set, which stay where they are, and other picks of some objects.
+
+    Parameters
+    ----------
+    opened
+        The set. True picks of objects that are not named show through.
+    folder
+        Of the new project: a configuration and picks, no voxels.
+    picks, names
+        Picks of the named objects, which bear the name of the true ones.
+    objects
+        All of the new project.
+
+    Returns
+    -------
+    Path
+        The configuration.
+    """
+    spacings = {entry.run: entry.read_grid().spacing_angstrom for entry in opened.entries}
+    author: dict[str, str] = {"user": TRUTH_USER, "session": TRUTH_SESSION}
+    write_picks_overlay(folder, picks, **author, voxel_spacings=spacings, runs=opened.runs, objects=tuple(names))
+    config, static = folder / "copick.json", opened.project.overlay_root
+    write_copick_config(config, name=folder.name, objects=objects, overlay_root=folder, static_root=static)
+    return config
 
 
 def _runs_of(entries: tuple[TomogramEntry, ...]) -> tuple[str, ...]:

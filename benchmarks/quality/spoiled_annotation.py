@@ -5,10 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from sets import OpenSet
+from sets import OpenSet, write_over
 
-from cryofind.io import write_copick_config, write_picks_overlay
-from cryofind.pipeline.simulated_runs import TRUTH_SESSION, TRUTH_USER
 from cryofind.types import Picks, VoxelGrid
 
 DELETED_SHARE = 0.3
@@ -36,19 +34,8 @@ def write_spoiled_project(opened: OpenSet, folder: Path, *, seed: int) -> Path:
     """
     grids = {entry.run: entry.read_grid() for entry in opened.entries}
     spoiled = spoil_picks(opened.truth, grids, seed=seed)
-    write_picks_overlay(
-        folder,
-        spoiled,
-        user=TRUTH_USER,
-        session=TRUTH_SESSION,
-        voxel_spacings={run: grid.spacing_angstrom for run, grid in grids.items()},
-        runs=opened.runs,  # with all objects: one that lost all of its picks hides the true ones, too
-        objects=opened.truth.object_names,
-    )
-    static = opened.project.overlay_root
-    config = folder / "copick.json"
-    write_copick_config(config, name="spoiled", objects=opened.project.objects, overlay_root=folder, static_root=static)
-    return config
+    # Of all objects: one that lost all of its picks hides the true ones, too.
+    return write_over(opened, folder, spoiled, names=opened.truth.object_names, objects=opened.project.objects)
 
 
 def spoil_picks(truth: Picks, grids: Mapping[str, VoxelGrid], *, seed: int) -> Picks:
