@@ -196,8 +196,15 @@ def write_over(
         The configuration.
     """
     spacings = {entry.run: entry.read_grid().spacing_angstrom for entry in opened.entries}
-    author: dict[str, str] = {"user": TRUTH_USER, "session": TRUTH_SESSION}
-    write_picks_overlay(folder, picks, **author, voxel_spacings=spacings, runs=opened.runs, objects=tuple(names))
+    write_picks_overlay(
+        folder,
+        picks,
+        user=TRUTH_USER,
+        session=TRUTH_SESSION,
+        voxel_spacings=spacings,
+        runs=opened.runs,
+        objects=names,
+    )
     config, static = folder / "copick.json", opened.project.overlay_root
     write_copick_config(config, name=folder.name, objects=objects, overlay_root=folder, static_root=static)
     return config
