@@ -24,6 +24,7 @@ from torch import nn
 from cryofind.atomic import write_json
 from cryofind.config import Config, parse_config
 from cryofind.errors import CryofindError
+from cryofind.models import find_model, load_model_folder
 from cryofind.pipeline import InputSelection
 from cryofind.pipeline.candidates import predict_tomogram
 from cryofind.pipeline.corpus import Corpus, read_corpus
@@ -60,6 +61,8 @@ class Job:
         Of the network.
     decoys_of
         Model whose false picks are learnt from as an object of their own; empty for none.
+    initial_model
+        Model to start from; empty: from scratch.
     """
 
     config: dict[str, Any]
@@ -70,6 +73,7 @@ class Job:
     judged: tuple[str, ...]
     threads: int
     decoys_of: str = ""
+    initial_model: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -148,7 +152,9 @@ def _build_trainer(job: Job, config: Config, folder: Path, *, most_runs: int | N
         projects = (write_decoy_project(opened, job.decoys_of, Path(job.scratch) / FOLDER),)
     store = open_store(folder, config.train.memory_gigabytes, processes=1)
     corpus = read_corpus(projects, selection, config, store)
-    return Trainer(TrainRequest(projects, folder, selection), config, corpus, None)
+    request = TrainRequest(projects, folder, selection, init_model=job.initial_model or None)
+    initial = load_model_folder(find_model(job.initial_model)) if job.initial_model else None
+    return Trainer(request, config, corpus, initial)
 
 
 def find_candidates(network: nn.Module, opened: OpenSet, corpus: Corpus, config: Config) -> Picks:

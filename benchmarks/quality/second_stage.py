@@ -45,6 +45,38 @@ SURE = 1e-4  # scores nearer to 0 or 1 are as good as these
 
 
 @dataclass(frozen=True, eq=False)
+class Crops:
+    """Grey values round N places, cut when they are asked for: all of them together would not fit into memory.
+
+    Parameters
+    ----------
+    padded
+        Tomograms (Z, Y, X), mirrored at their faces by half a crop.
+    places
+        Number of the tomogram and first voxel (z, y, x) of every crop, shape (N, 4).
+    """
+
+    padded: tuple[NDArray[np.float16], ...]
+    places: NDArray[np.int64]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Crops"]) -> "Crops":
+        """Return the crops of all parts, one part after the other."""
+        padded, places = [], []
+        for part in parts:
+            places.append(part.places + np.array([len(padded), 0, 0, 0]))
+            padded += part.padded
+        return cls(tuple(padded), np.concatenate(places))
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Return the crops (n, CROP_VOXELS, CROP_VOXELS, CROP_VOXELS) of some rows."""
+        size, crops = CROP_VOXELS, torch.empty(len(rows), *[CROP_VOXELS] * 3)
+        for crop, (number, z, y, x) in zip(crops, self.places[rows.numpy()], strict=True):
+            crop[:] = torch.from_numpy(self.padded[number][z : z + size, y : y + size, x : x + size])
+        return crops
+
+
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """What the model found in a project, with a look at each.
 
@@ -57,7 +89,7 @@ class Candidates:
     runs
         Names of the runs.
     crops
-        Grey values around each candidate, shape (N, CROP_VOXELS, CROP_VOXELS, CROP_VOXELS).
+        Grey values around each candidate.
     objects
         Channel of each candidate's object, shape (N,).
     is_hit
@@ -67,7 +99,7 @@ class Candidates:
     picks: Picks
     truth: Picks
     runs: tuple[str, ...]
-    crops: Tensor
+    crops: Crops
     objects: Tensor
     is_hit: Tensor
 
@@ -160,30 +192,26 @@ def find_candidates(picker: Picker, project: Path) -> Candidates:
         crops.append(cut_crops(prepared, tables[-1].positions_zyx_angstrom))
     if not any(map(len, tables)):
         raise PicksError(str(project), "the model finds no candidate in its runs", "take others, or another model")
-    return label_candidates(picker, Picks.concatenate(tables), Picks.concatenate(truths), names, np.concatenate(crops))
+    found, truth = Picks.concatenate(tables), Picks.concatenate(truths)
+    return label_candidates(picker, found, truth, names, Crops.concatenate(crops))
 
 
-def label_candidates(
-    picker: Picker, picks: Picks, truth: Picks, runs: Sequence[str], crops: NDArray[np.float16]
-) -> Candidates:
+def label_candidates(picker: Picker, picks: Picks, truth: Picks, runs: Sequence[str], crops: Crops) -> Candidates:
     """Return candidates with what is to be learnt of them."""
     names = [spec.name for spec in picker.specs]
     objects = np.array([names.index(name) for name in picks.objects], np.int64)
     is_hit = np.zeros(len(picks), bool)
     for match in match_candidates(picks, truth, picker.specs).values():
         is_hit[match.candidate_rows] = match.candidate_is_hit
-    return Candidates(picks, truth, tuple(runs), *(torch.from_numpy(array) for array in (crops, objects, is_hit)))
+    return Candidates(picks, truth, tuple(runs), crops, torch.from_numpy(objects), torch.from_numpy(is_hit))
 
 
-def cut_crops(tomogram: Tomogram, positions_zyx_angstrom: NDArray[np.float64]) -> NDArray[np.float16]:
-    """Return crops (N, Z, Y, X) of CROP_VOXELS about positions (N, 3), the tomogram mirrored at its faces."""
-    padded = np.pad(tomogram.volume_zyx, CROP_VOXELS // 2, mode="reflect")
-    starts = np.rint(tomogram.grid.indices_from_positions(positions_zyx_angstrom)).astype(int)
+def cut_crops(tomogram: Tomogram, positions_zyx_angstrom: NDArray[np.float64]) -> Crops:
+    """Return crops about positions (N, 3), the tomogram mirrored at its faces."""
+    padded = np.pad(tomogram.volume_zyx.astype(np.float16), CROP_VOXELS // 2, mode="reflect")
+    starts = np.rint(tomogram.grid.indices_from_positions(positions_zyx_angstrom)).astype(np.int64)
     starts = np.clip(starts, 0, np.array(tomogram.volume_zyx.shape) - 1)
-    crops = np.empty((len(starts), *[CROP_VOXELS] * 3), np.float16)
-    for crop, (z, y, x) in zip(crops, starts, strict=True):
-        crop[:] = padded[z : z + CROP_VOXELS, y : y + CROP_VOXELS, x : x + CROP_VOXELS]
-    return crops
+    return Crops((padded,), np.pad(starts, ((0, 0), (1, 0))))
 
 
 def teach(learnt: Candidates, object_count: int, steps: int, seed: int) -> SecondLook:
@@ -196,7 +224,7 @@ def teach(learnt: Candidates, object_count: int, steps: int, seed: int) -> Secon
     logits = learnt.logits
     for _ in range(steps):
         rows = torch.from_numpy(random.integers(len(logits), size=BATCH))
-        crops = flip_at_random(learnt.crops[rows].float(), random)
+        crops = flip_at_random(learnt.crops[rows], random)
         with torch.autocast("cpu", torch.bfloat16):
             found = network(crops, logits[rows], learnt.objects[rows]).float()
         loss = functional.binary_cross_entropy_with_logits(found, learnt.is_hit[rows].float())
@@ -217,7 +245,7 @@ def rescore(network: SecondLook, judged: Candidates) -> NDArray[np.float32]:
     """Return new logits of all candidates, the mean over the crop and its half turn about z."""
     parts = []
     for rows in torch.arange(len(judged.picks)).split(4 * BATCH):
-        crops = judged.crops[rows].float()
+        crops = judged.crops[rows]
         views = (crops, crops.flip([2, 3]))
         parts.append(sum(network(view, judged.logits[rows], judged.objects[rows]) for view in views) / len(views))
     return np.asarray(torch.cat(parts))

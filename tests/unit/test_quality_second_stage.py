@@ -40,15 +40,18 @@ def make_candidates(second_stage: SimpleNamespace, *, count: int = 100, seed: in
     places = np.arange(count)[:, None] * np.array([0.0, 0.0, 1000.0])
     names = np.array([spec.name for spec in SPECS])[objects]
     picks = Picks.build("R", list(names), places, scores=random.uniform(0.1, 0.9, count))
-    tensors = (torch.from_numpy(crops.astype(np.float16)), torch.from_numpy(objects), torch.from_numpy(is_hit))
-    return second_stage.Candidates(picks, picks.where(is_hit), ("R",), *tensors)
+    cut = second_stage.Crops(tuple(crops.astype(np.float16)), np.arange(count)[:, None] * np.array([1, 0, 0, 0]))
+    tensors = (torch.from_numpy(objects), torch.from_numpy(is_hit))
+    return second_stage.Candidates(picks, picks.where(is_hit), ("R",), cut, *tensors)
 
 
 def test_crops_lie_about_their_candidates_even_at_faces(second_stage: SimpleNamespace) -> None:
     volume = np.random.default_rng(0).normal(size=(20, 40, 50)).astype(np.float32)
     grid = VoxelGrid.isotropic(volume.shape, 10.0)
     indices = np.array([[0, 0, 0], [19, 39, 49], [10.4, 20.6, 25.0]])
-    crops = second_stage.cut_crops(Tomogram("R", volume, grid), grid.positions_from_indices(indices))
+    tomogram, positions = Tomogram("R", volume, grid), grid.positions_from_indices(indices)
+    parts = [second_stage.cut_crops(tomogram, positions[:1]), second_stage.cut_crops(tomogram, positions[1:])]
+    crops = second_stage.Crops.concatenate(parts)[torch.arange(3)].numpy()
     middle = second_stage.CROP_VOXELS // 2
     nearest = np.rint(indices).astype(int)
     assert crops.shape == (3, *[2 * middle + 1] * 3)
